@@ -1,0 +1,139 @@
+package catalog
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/keyrotor/keyrotor/core/provider"
+)
+
+func newLogWriter(secrets ...string) (*logWriter, *bytes.Buffer) {
+	var out bytes.Buffer
+	handler := slog.NewTextHandler(&out, &slog.HandlerOptions{
+		Level: slog.LevelDebug - 4,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	})
+	w := &logWriter{log: slog.New(handler), redact: &redactor{}}
+	for _, s := range secrets {
+		w.redact.add(provider.Body{Attributes: map[string]any{"token": provider.NewSecret([]byte(s))}})
+	}
+	return w, &out
+}
+
+func TestLogWriter(t *testing.T) {
+	w, out := newLogWriter("s3cret")
+	in := strings.Join([]string{
+		`{"@level":"trace","@message":"t","@timestamp":"x"}`,
+		`{"@level":"error","@message":"e","@module":"local.sub","n":1.5,"ok":true,"list":["s3cret",null]}`,
+		`{"@message":1}`, `{"@level":["x"]}`, `null`, `[1]`, `{`, ``, "  ",
+		"plain s3cret", "bell \a and \u009b", "panic: x", "goroutine 1:",
+		`{"@level":"info","@message":"still read"}`,
+	}, "\n") + "\n"
+	// One byte at a time, as a stream may come.
+	if _, err := bytes.NewBufferString(in).WriteTo(oneByte{w}); err != nil {
+		t.Fatal(err)
+	}
+	want := `level=DEBUG-4 msg=t
+level=ERROR msg=e fields.@module=local.sub fields.list="[\"[redacted]\",null]" fields.n=1.5 fields.ok=true
+level=DEBUG msg=1
+level=DEBUG msg=""
+level=DEBUG msg=null
+level=DEBUG msg=[1]
+level=DEBUG msg={
+level=DEBUG msg="plain [redacted]"
+level=DEBUG msg="bell � and �"
+level=ERROR msg="panic: x"
+level=ERROR msg="goroutine 1:"
+level=INFO msg="still read"
+`
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", out, want)
+	}
+}
+
+type oneByte struct{ w *logWriter }
+
+func (o oneByte) Write(p []byte) (int, error) {
+	for i := range p {
+		if _, err := o.w.Write(p[i : i+1]); err != nil {
+			return i, err
+		}
+	}
+	return len(p), nil
+}
+
+func TestLogWriterCutsWithoutShowingHalfASecret(t *testing.T) {
+	const secret = "abcdefghijklmnopqrstuvwxyz"
+	for shift := range len(secret) + 2 {
+		w, out := newLogWriter(secret)
+		line := strings.Repeat("-", maxLogLine-shift) + secret + strings.Repeat("+", 3*maxLogLine) + "\nnext\n"
+		if _, err := w.Write([]byte(line)); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(out.String(), "abc") {
+			t.Fatalf("shift %d: a piece of the secret is in the log", shift)
+		}
+		if strings.Count(out.String(), "cut_after_bytes=16384") != 1 || !strings.HasSuffix(out.String(), "level=DEBUG msg=next\n") {
+			t.Fatalf("shift %d: got %d bytes ending in %q", shift, out.Len(), out.String()[max(0, out.Len()-80):])
+		}
+	}
+}
+
+func TestRedactor(t *testing.T) {
+	r := &redactor{}
+	r.add(provider.Body{
+		Attributes: map[string]any{
+			"token": provider.NewSecret([]byte(testToken)), "pin": provider.NewSecret([]byte("abc")),
+			"address": "not secret", "empty": provider.NewSecret(nil),
+		},
+		Blocks: []provider.Block{{Type: "auth", Body: provider.Body{Attributes: map[string]any{
+			"key":    provider.NewSecret([]byte("-----BEGIN KEY-----\nTUlJQ\n-----END KEY-----\n")),
+			"longer": provider.NewSecret([]byte(testToken + "-and-more")),
+		}}}},
+	})
+	for in, want := range map[string]string{
+		"not secret abc":                          "not secret abc",
+		testToken + "!":                           "[redacted]!",
+		testToken + "-and-more":                   "[redacted]",
+		`hvs.S3cret\"<&>\\42`:                     "[redacted]",
+		`hvs.S3cret\"\u003c\u0026\u003e\\42`:      "[redacted]",
+		"?t=hvs.S3cret%22%3C%26%3E%5C42&x":        "?t=[redacted]&x",
+		"aHZzLlMzY3JldCI8Jj5cNDI= as base64":      "[redacted] as base64",
+		"6876732e53336372657422" + "3c263e5c3432": "[redacted]",
+		"line TUlJQ of the key":                   "line [redacted] of the key",
+	} {
+		if got := r.text(in); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
+	}
+	r.wipe()
+	if got := r.text(testToken); got != testToken {
+		t.Errorf("after wipe: %q", got)
+	}
+}
+
+func FuzzLogWriter(f *testing.F) {
+	f.Add([]byte(`{"@message": 1, "@level": {}}` + "\n"))
+	f.Add([]byte("panic: s3cret\n\n{\"a\":[{\"b\":\"s3cret\"}]}\n"))
+	f.Add(bytes.Repeat([]byte("s3cret"), 4000))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		w, out := newLogWriter("s3cret")
+		if _, err := bytes.NewBuffer(data).WriteTo(iotest.TruncateWriter(w, 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(out.Bytes(), []byte("s3cret")) {
+			t.Errorf("the secret is in the log: %s", out)
+		}
+		if len(w.line) > maxLogLine {
+			t.Errorf("%d bytes are kept of one line", len(w.line))
+		}
+	})
+}

@@ -1,0 +1,347 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/keyrotor/keyrotor/core/provider"
+)
+
+func TestCloseLeavesNothing(t *testing.T) {
+	h := newHost(t, nil)
+	in := h.add("prod", "none")
+	if _, ok := h.PID("prod"); ok {
+		t.Fatal("a process runs before the first call")
+	}
+	check(t, in)
+	pid := h.mustPID("prod")
+	if left, err := os.ReadDir(h.sockets); err != nil || len(left) != 0 {
+		t.Errorf("the socket's directory is still there: %v, %v", left, err)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if alive(pid) {
+		t.Error("the plugin outlived Close")
+	}
+	if left, _ := os.ReadDir(h.sockets); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if h.calls("prod", "Close") != 1 {
+		t.Errorf("the plugin was not given the time to close its instance; its log:\n%s", h.log)
+	}
+	if err := h.Close(); err != nil {
+		t.Errorf("second Close: %v", err)
+	}
+	if _, err := in.Check(context.Background(), provider.CheckRequest{}); !errors.Is(err, errClosed) {
+		t.Errorf("a call after Close: %v", err)
+	}
+	if err := h.Add("late", "faulty", provider.Body{}); !errors.Is(err, errClosed) {
+		t.Errorf("Add after Close: %v", err)
+	}
+}
+
+// TestDescriptorsAreClosed starts, breaks and ends plugins, and counts.
+func TestDescriptorsAreClosed(t *testing.T) {
+	count := func() int {
+		fds, err := os.ReadDir("/dev/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(fds)
+	}
+	round := func() {
+		h := newHost(t, nil)
+		in := h.add("prod", "none")
+		check(t, in)
+		signalTo(t, h.mustPID("prod"), syscall.SIGKILL)
+		check(t, in)
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+		bad := newHost(t, func(c *Config) { c.PluginDir = fakePluginDir(t, "#!/bin/sh\nexit 1\n") })
+		if _, err := bad.add("prod", "none").Check(context.Background(), provider.CheckRequest{}); err == nil {
+			t.Fatal("a replaced binary answered")
+		}
+	}
+	round() // what the runtime opens once
+	before := count()
+	for range 3 {
+		round()
+	}
+	eventually(t, "as many descriptors as before", func() bool { return count() <= before })
+}
+
+func TestCloseWipesSecrets(t *testing.T) {
+	h := newHost(t, nil)
+	secret := provider.NewSecret([]byte("wipe me"))
+	if err := h.Add("prod", "faulty", provider.Body{Blocks: []provider.Block{
+		{Type: "auth", Body: provider.Body{Attributes: map[string]any{"token": secret}}},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if secret.Len() != 0 {
+		t.Error("a secret of the configuration survived Close")
+	}
+}
+
+func TestHostEnvironmentAndInputStayHome(t *testing.T) {
+	t.Setenv("VAULT_TOKEN", "hvs.host")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "host")
+	t.Setenv("PLUGIN_MIN_PORT", "1")
+	t.Setenv("TZ", "UTC")
+	t.Setenv("AWS_ROLE_ARN", "arn:role")
+	stdin, err := os.CreateTemp(t.TempDir(), "stdin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stdin.WriteString("plaintext for the host"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stdin.Seek(0, 0); err != nil {
+		t.Fatal(err)
+	}
+	defer func(old *os.File) { os.Stdin = old; _ = stdin.Close() }(os.Stdin)
+	os.Stdin = stdin
+
+	h := newHost(t, func(c *Config) { c.Env = map[string][]string{"faulty": {"AWS_ROLE_ARN", "NOT_SET"}} })
+	res := check(t, h.add("prod", "none"))
+	if res.Account != "" {
+		t.Errorf("the plugin read %q from the host's standard input", res.Account)
+	}
+	var env []string
+	if err := json.Unmarshal([]byte(res.Identity), &env); err != nil {
+		t.Fatal(err)
+	}
+	allowed := append(passedOn(), "AWS_ROLE_ARN", envLifeline, envLogLevel, "KEYROTOR_PLUGIN",
+		"PLUGIN_MIN_PORT", "PLUGIN_MAX_PORT", "PLUGIN_PROTOCOL_VERSIONS", "PLUGIN_CLIENT_CERT", "PLUGIN_UNIX_SOCKET_DIR")
+	for _, v := range env {
+		if name, _, _ := strings.Cut(v, "="); !slices.Contains(allowed, name) {
+			t.Errorf("the plugin sees %s", v)
+		}
+	}
+	for _, want := range []string{"TZ=UTC", "AWS_ROLE_ARN=arn:role", "PLUGIN_MIN_PORT=10000", envLogLevel + "=debug"} {
+		if !slices.Contains(env, want) {
+			t.Errorf("the plugin's environment lacks %s", want)
+		}
+	}
+}
+
+// fakePluginDir holds a file that is no plugin, under a plugin's name.
+func fakePluginDir(t *testing.T, content string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, FileName("faulty")), []byte(content), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestReplacedBinaryIsNotStarted(t *testing.T) {
+	marker := filepath.Join(t.TempDir(), "ran")
+	dir := fakePluginDir(t, "#!/bin/sh\ntouch "+marker+"\n")
+	h := newHost(t, func(c *Config) { c.PluginDir = dir })
+	_, err := h.add("prod", "none").Check(context.Background(), provider.CheckRequest{})
+	var mismatch *MismatchError
+	if !errors.As(err, &mismatch) {
+		t.Fatalf("got %v, want a MismatchError", err)
+	}
+	_, pin, _ := plugins.lock.pinned("faulty")
+	if mismatch.Expected != pin || mismatch.Actual == pin || mismatch.Type != "faulty" {
+		t.Errorf("the error says %+v", mismatch)
+	}
+	if !strings.Contains(err.Error(), "keyrotor plugin lock faulty") {
+		t.Errorf("the error does not say what to do: %v", err)
+	}
+	if _, err := os.Stat(marker); err == nil {
+		t.Error("the replaced binary ran")
+	}
+	if left, _ := os.ReadDir(h.sockets); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestStartFailures(t *testing.T) {
+	for fault, want := range map[string]string{
+		"exit":    "did not start",
+		"chatter": "welcome to",
+		"flood":   "did not start",
+		"hang":    "was not ready in time",
+	} {
+		t.Run(fault, func(t *testing.T) {
+			t.Setenv("FAULTY_START", fault)
+			h := newHost(t, func(c *Config) { c.Env = map[string][]string{"faulty": {"FAULTY_START"}} })
+			b, err := h.locate("faulty")
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.redact = &redactor{}
+			ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+			defer cancel()
+			if fault == "hang" {
+				ctx, cancel = context.WithTimeout(ctx, 200*time.Millisecond)
+				defer cancel()
+			}
+			_, err = launch(ctx, b)
+			wantCode(t, err, provider.PluginCrashed)
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want it to say %q", err, want)
+			}
+			if strings.ContainsRune(err.Error(), '\x1b') {
+				t.Errorf("a control character got into the error: %q", err)
+			}
+			if left, _ := os.ReadDir(h.sockets); len(left) != 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+func TestWrongNameIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	binary, err := os.ReadFile(filepath.Join(plugins.dir, FileName("faulty")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, FileName("vault-transit")), binary, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h := newHost(t, nil)
+	lock := NewLock()
+	err = lock.Pin(context.Background(), dir, h.config.Log)
+	if err == nil || !strings.Contains(err.Error(), `calls itself "faulty"`) {
+		t.Errorf("got %v", err)
+	}
+	if len(lock.Plugins) != 0 {
+		t.Errorf("the lock trusts %v", lock.Types())
+	}
+}
+
+func TestStoppedPlugin(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, func(c *Config) { c.Timeout = 300 * time.Millisecond })
+	in := h.add("prod", "none")
+	check(t, in)
+	pid := h.mustPID("prod")
+	signalTo(t, pid, syscall.SIGSTOP)
+	begin := time.Now()
+	_, err := in.RotateKey(context.Background(), provider.RotateKeyRequest{})
+	if !errors.Is(err, context.DeadlineExceeded) || !provider.Transient(err) {
+		t.Errorf("got %v, want a passing error of the deadline", err)
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("the deadline of 300ms took %s", took)
+	}
+	begin = time.Now()
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(begin)
+	t.Logf("Close of a stopped plugin took %s", took)
+	if took > killAfter+reapTimeout+5*time.Second {
+		t.Errorf("Close took %s", took)
+	}
+	if alive(pid) {
+		t.Error("the stopped plugin outlived Close")
+	}
+}
+
+// TestHungPluginIsReplaced shows that a plugin which answers nothing is not kept.
+func TestHungPluginIsReplaced(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, func(c *Config) { c.Timeout = 200 * time.Millisecond })
+	in := h.add("prod", "none")
+	check(t, in)
+	pid := h.mustPID("prod")
+	signalTo(t, pid, syscall.SIGSTOP)
+	if _, err := in.RotateKey(context.Background(), provider.RotateKeyRequest{}); err == nil {
+		t.Fatal("a stopped plugin answered")
+	}
+	waitGone(t, pid, probeTimeout+10*time.Second)
+	eventually(t, "an answer from another process", func() bool {
+		_, err := in.Check(context.Background(), provider.CheckRequest{})
+		return err == nil
+	})
+	if h.mustPID("prod") == pid {
+		t.Error("the same process answers")
+	}
+}
+
+func TestPluginsChildrenEndWithIt(t *testing.T) {
+	h := newHost(t, nil)
+	child, err := strconv.Atoi(check(t, h.add("prod", "child")).Identity)
+	if err != nil || !alive(child) {
+		t.Fatalf("no child: %v", err)
+	}
+	begin := time.Now()
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begin); took > killAfter {
+		t.Errorf("a child that keeps the streams open delayed Close by %s", took)
+	}
+	waitGone(t, child, 5*time.Second)
+}
+
+func TestNoiseIsHarmless(t *testing.T) {
+	h := newHost(t, nil)
+	in := h.add("prod", "noise")
+	check(t, in)
+	eventually(t, "all lines logged", func() bool {
+		return strings.Contains(h.log.String(), "the end") && strings.Contains(h.log.String(), "to stdout")
+	})
+	check(t, in) // the host lives and the plugin is still there
+	log := h.log.String()
+	for _, want := range []string{
+		`level=WARN msg="token [redacted] in use" plugin=faulty fields.nested="{\"token\":[\"[redacted]\"]}" fields.plugin=forged`,
+		`level=DEBUG msg="plain [redacted] �[2Jtext" plugin=faulty`,
+		"cut_after_bytes=16384",
+		`level=INFO msg="the end"`,
+		`msg="to stdout [redacted]"`,
+	} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log lacks %s", want)
+		}
+	}
+	if strings.Contains(log, "S3cret") || strings.Contains(log, "hvs.") {
+		t.Error("a piece of the secret is in the log")
+	}
+	if len(log) > 200<<10 {
+		t.Errorf("an endless line left %d bytes", len(log))
+	}
+}
+
+func TestSecretsStayOutOfErrors(t *testing.T) {
+	h := newHost(t, nil)
+	ctx := context.Background()
+	_, err := h.add("denied", "denied").DescribeKey(ctx)
+	wantCode(t, err, provider.Denied)
+	if want := `provider "denied" (plugin faulty): DescribeKey: DENIED: token [redacted] is not allowed`; err.Error() != want {
+		t.Errorf("got  %s\nwant %s", err, want)
+	}
+	_, err = h.add("config", "config").DescribeKey(ctx)
+	wantCode(t, err, provider.InvalidConfig)
+	if want := `provider "config" (plugin faulty): DescribeKey: INVALID_CONFIG: fault: no instance for token [redacted]`; err.Error() != want {
+		t.Errorf("got  %s\nwant %s", err, want)
+	}
+	results, err := h.add("item", "none").Unwrap(ctx, []provider.UnwrapItem{{Wrapped: provider.Wrapped{KEKID: "k", Blob: []byte("junk")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, results[0].Err, provider.Integrity)
+	if want := `provider "item" (plugin faulty): Unwrap: INTEGRITY: token [redacted] cannot open it`; results[0].Err.Error() != want {
+		t.Errorf("got  %s\nwant %s", results[0].Err, want)
+	}
+}

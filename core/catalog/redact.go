@@ -1,0 +1,128 @@
+package catalog
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/keyrotor/keyrotor/core/provider"
+	"github.com/keyrotor/keyrotor/core/secret"
+)
+
+// minRedacted is the length in bytes from which a secret is looked for in text.
+// A shorter one occurs in innocent words, and blanking it there would give it away.
+const minRedacted = 4
+
+// redactor blanks the secrets of a plugin's configurations in what the plugin
+// writes to its log and into its errors.
+type redactor struct {
+	mu    sync.RWMutex
+	forms [][]byte // longest first, so that no rest of a secret stays behind
+}
+
+// add learns the secrets of a configuration.
+func (r *redactor) add(body provider.Body) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range secretsOf(body) {
+		r.forms = append(r.forms, formsOf(s.Reveal())...)
+	}
+	slices.SortFunc(r.forms, func(a, b []byte) int { return len(b) - len(a) })
+	r.forms = slices.CompactFunc(r.forms, bytes.Equal)
+}
+
+// text blanks every secret in s.
+func (r *redactor) text(s string) string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	b := []byte(s)
+	for _, f := range r.forms {
+		b = bytes.ReplaceAll(b, f, []byte(secret.Redacted))
+	}
+	return string(b)
+}
+
+// beheaded blanks every secret in a line that was cut off after s, and takes off
+// the end of s where the head of a cut secret may be.
+func (r *redactor) beheaded(s string) string {
+	s = r.text(s)
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if len(r.forms) == 0 {
+		return s
+	}
+	return s[:max(0, len(s)-len(r.forms[0])+1)]
+}
+
+// err answers the same error without the secrets that its message may hold.
+func (r *redactor) err(err error) error {
+	var e *provider.Error
+	if !errors.As(err, &e) || r.text(e.Error()) == e.Error() {
+		return err
+	}
+	return &provider.Error{
+		Code:       e.Code,
+		Message:    r.text(e.Message),
+		Attribute:  r.text(e.Attribute),
+		RetryAfter: e.RetryAfter,
+	}
+}
+
+func (r *redactor) wipe() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range r.forms {
+		clear(f)
+	}
+	r.forms = nil
+}
+
+// secretsOf collects the sensitive values of a body and of the blocks within.
+func secretsOf(body provider.Body) []provider.Secret {
+	var out []provider.Secret
+	for _, v := range body.Attributes {
+		if s, ok := v.(provider.Secret); ok {
+			out = append(out, s)
+		}
+	}
+	for _, b := range body.Blocks {
+		out = append(out, secretsOf(b.Body)...)
+	}
+	return out
+}
+
+// formsOf lists the ways in which a secret shows in text: as it is, line by line,
+// quoted, and in the encodings that HTTP clients print.
+func formsOf(s []byte) [][]byte {
+	if len(s) < minRedacted {
+		return nil
+	}
+	text := string(s)
+	quoted := strconv.Quote(text)
+	forms := []string{
+		text, quoted[1 : len(quoted)-1],
+		url.QueryEscape(text), url.PathEscape(text),
+		base64.StdEncoding.EncodeToString(s), base64.RawURLEncoding.EncodeToString(s),
+		hex.EncodeToString(s),
+	}
+	if encoded, err := json.Marshal(text); err == nil {
+		forms = append(forms, string(encoded[1:len(encoded)-1]))
+	}
+	if lines := strings.Split(text, "\n"); len(lines) > 1 {
+		forms = append(forms, lines...)
+	}
+	var out [][]byte
+	for _, f := range forms {
+		if f = strings.TrimSpace(f); len(f) >= minRedacted {
+			out = append(out, []byte(f))
+		}
+	}
+	return out
+}

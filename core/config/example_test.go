@@ -1,0 +1,87 @@
+package config_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/keyrotor/keyrotor/core/config"
+	"github.com/keyrotor/keyrotor/core/provider"
+)
+
+func ExampleLoad() {
+	dir, err := os.MkdirTemp("", "config")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "keyrotor.hcl")
+	err = os.WriteFile(path, []byte(`
+storage "sqlite" {
+  path = "keyrotor.db"
+}
+
+provider "local" "main" {
+  path = "keks.json"
+}
+
+key "payments" {
+  wrap_with = ["main"]
+}
+`), 0o600)
+	if err != nil {
+		panic(err)
+	}
+
+	file, err := config.Load(path)
+	if err != nil {
+		panic(err)
+	}
+	// The schema comes from the plugin.
+	body, _, err := file.Providers[0].Decode(provider.Schema{
+		Attributes: []provider.Attribute{{Name: "path", Type: provider.Path, Required: true}},
+	})
+	if err != nil {
+		panic(err)
+	}
+	relative, err := filepath.Rel(file.Dir, body.String("path"))
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(file.Providers[0], "keeps its keys in", relative)
+	fmt.Println("payments is wrapped by", file.Keys[0].WrapWith)
+	// Output:
+	// provider "local" "main" keeps its keys in keks.json
+	// payments is wrapped by [main]
+}
+
+func ExampleError() {
+	dir, err := os.MkdirTemp("", "config")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "keyrotor.hcl")
+	err = os.WriteFile(path, []byte(`
+storage "sqlite" {
+  pathh = "keyrotor.db"
+}
+`), 0o600)
+	if err != nil {
+		panic(err)
+	}
+
+	_, err = config.Load(path)
+	var wrong *config.Error
+	if !errors.As(err, &wrong) {
+		panic(err)
+	}
+	for _, p := range wrong.Problems {
+		fmt.Println(p.Line, p.Summary)
+	}
+	// Output:
+	// 0 no provider block
+	// 2 missing attribute "path" in storage "sqlite"
+	// 3 unknown attribute "pathh" in storage "sqlite"
+}

@@ -1,0 +1,200 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+// badHCL are files that the loader refuses; base follows each.
+var badHCL = []struct{ name, text, want string }{
+	{"unknown block", `
+stroage "sqlite" {
+}`, `k.hcl:2:1: unknown block "stroage"; did you mean "storage"?`},
+	{"far from any name", `zebra {
+}`, `k.hcl:1:1: unknown block "zebra"; known here: "storage", "plugins", "provider", "key"`},
+	{
+		"unknown attribute at the top", `path = "k.db"`,
+		`k.hcl:1:1: unknown attribute "path"; known here: "storage", "plugins", "provider", "key"`,
+	},
+	{"history", `history {
+}`, `k.hcl:1:1: block "history" is not supported by this build yet; leave it out`},
+	{"notify", `notify "webhook" "security" {
+}`, `k.hcl:1:1: block "notify" is not supported by this build yet; leave it out`},
+	{"block as attribute", `plugins = "x"`, `k.hcl:1:1: "plugins" is a block, not an attribute; write plugins … { … }`},
+	{"attribute as block", `plugins {
+  lock {
+  }
+}`, `k.hcl:2:3: "lock" in plugins is an attribute, not a block; write lock = …`},
+	{"label missing", `key {
+}`, `k.hcl:1:5: missing name for key; all key blocks must have 1 labels (name)`},
+	{"label too many", `plugins "x" {
+}`, `k.hcl:1:9: extraneous label for plugins; no labels are expected for plugins blocks`},
+
+	{"provider name", `provider "local" "Main" {
+}`, `k.hcl:1:18: invalid provider name "Main"; use 1 to 63 of a-z, 0-9 and '-', starting with a letter or digit`},
+	{"provider type", `provider "../local" "x" {
+}`, `k.hcl:1:10: invalid provider type "../local"; use 1 to 63 of a-z, 0-9 and '-', starting with a letter or digit`},
+	{"provider twice", `provider "other" "main" {
+}`, `k.hcl:6:1: the provider name "main" stands twice; the first is at k.hcl:1:1`},
+
+	{"plugins twice", `plugins {
+}
+plugins {
+}`, `k.hcl:3:1: block "plugins" stands twice; the first is at k.hcl:1:1`},
+	{"environment with a value", `plugins {
+  environment = ["HOME",
+    "TOKEN=s3cret"]
+}`, `k.hcl:3:5: attribute "environment" in plugins: not the name of a variable; names only, without a value`},
+	{"empty path", `plugins {
+  directory = ""
+}`, `k.hcl:2:15: attribute "directory" in plugins: a path must not be empty or hold a NUL`},
+	{"NUL in a path", `plugins {
+  directory = "a\u0000"
+}`, `k.hcl:2:15: attribute "directory" in plugins: a path must not be empty or hold a NUL`},
+
+	{"key name", `key "Payments" {
+}`, `k.hcl:1:5: invalid key name: "Payments": use 1 to 63 of a-z, 0-9, '.' and '-', starting with a letter or digit`},
+	{"key twice", `key "a" {
+}
+key "a" {
+}`, `k.hcl:3:1: key "a" stands twice; the first is at k.hcl:1:1`},
+	{"key: not yet", `key "a" {
+  mirror = "async"
+  rotation {
+  }
+  cache {
+  }
+}`, `k.hcl:2:3: attribute "mirror" in key "a" is not supported by this build yet; leave it out
+k.hcl:3:3: block "rotation" in key "a" is not supported by this build yet; leave it out
+k.hcl:5:3: block "cache" in key "a" is not supported by this build yet; leave it out`},
+	{"wraps any", `key "a" {
+  wraps = "any"
+}`, `k.hcl:2:11: wraps = "any" in key "a" is not supported by this build yet`},
+	{"wraps", `key "a" {
+  wraps = "some"
+}`, `k.hcl:2:11: attribute "wraps" in key "a": must be "all", not "some"`},
+	{"wrap_with nobody", `key "a" {
+  wrap_with = []
+}`, `k.hcl:2:15: attribute "wrap_with" in key "a": names no provider; leave it out, or name one`},
+	{"wrap_with twice", `key "a" {
+  wrap_with = ["main", "main"]
+}`, `k.hcl:2:24: attribute "wrap_with" in key "a": names provider "main" twice`},
+	{"wrap_with typo", `key "a" {
+  wrap_with = ["main", "mian"]
+}`, `k.hcl:2:24: attribute "wrap_with" in key "a": there is no provider "mian"; did you mean "main"?`},
+	{"wrap_with from outside", `key "a" {
+  wrap_with = ["x${env("PLANTED")}"]
+}`, `k.hcl:2:16: attribute "wrap_with" in key "a": there is no provider what env() or file() answered; known here: "main"`},
+	{"wrap_with from outside, a typo", `key "a" {
+  wrap_with = [env("NEARLY_MAIN")]
+}`, `k.hcl:2:16: attribute "wrap_with" in key "a": there is no provider what env() or file() answered; known here: "main"`},
+	{"wrap_with of another type", `key "a" {
+  wrap_with = "main"
+}`, `k.hcl:2:15: attribute "wrap_with" in key "a": must be a list of strings, not a string`},
+	{"null in a list", `key "a" {
+  wrap_with = ["main", null]
+}`, `k.hcl:2:24: attribute "wrap_with" in key "a": must hold strings only, not null`},
+
+	{"postgres", `storage "postgres" {
+  dsn = "postgres://u:s3cret@h/db"
+}`, `k.hcl:1:9: storage "postgres" is not supported by this build yet; use storage "sqlite"
+k.hcl:4:1: block "storage" stands twice; the first is at k.hcl:1:1`},
+	{"storage typo", `storage "sqlit" {
+}`, `k.hcl:1:9: unknown storage "sqlit"; did you mean "sqlite"?
+k.hcl:3:1: block "storage" stands twice; the first is at k.hcl:1:1`},
+	{"storage twice, path missing", `storage "sqlite" {
+  pathh = "x"
+}`, `k.hcl:1:1: missing attribute "path" in storage "sqlite"
+k.hcl:2:3: unknown attribute "pathh" in storage "sqlite"; did you mean "path"?
+k.hcl:4:1: block "storage" stands twice; the first is at k.hcl:1:1`},
+}
+
+func TestLoadRefuses(t *testing.T) {
+	t.Setenv("PLANTED", planted)
+	t.Setenv("NEARLY_MAIN", "mian")
+	inFolder(t, nil)
+	for _, test := range badHCL {
+		t.Run(test.name, func(t *testing.T) {
+			inFolder(t, map[string]string{"k.hcl": test.text + base})
+			if got := loadError(t, "k.hcl"); got != test.want {
+				t.Errorf("got\n%s\nwant\n%s", got, test.want)
+			}
+		})
+	}
+}
+
+const openTop = `{"storage": {"sqlite": {"path": "k.db"}}, "provider": {"local": {"main": {}}}, `
+
+func TestLoadRefusesJSON(t *testing.T) {
+	for _, test := range []struct{ name, text, want string }{
+		{"unknown", openTop + "\n" + `"stroage": {}}`, `k.json:2:1: unknown property "stroage"; did you mean "storage"?`},
+		{"not yet", openTop + "\n" + `"history": {}}`, `k.json:2:1: property "history" is not supported by this build yet; leave it out`},
+		{
+			"twice", openTop + "\n" + `"storage": {}}`,
+			`k.json:2:1: duplicate attribute definition; the argument "storage" was already set at k.json:1,2-41`,
+		},
+		{
+			"typo", openTop + "\n" + `"key": {"a": {"wrap_with": ["main", "mian"]}}}`,
+			`k.json:2:37: attribute "wrap_with" in key "a": there is no provider "mian"; did you mean "main"?`,
+		},
+		{
+			"label missing", `{"storage": {"sqlite": {"path": "k.db"}}, "provider": {"local": {"path": "s3cret"}}}`,
+			`k.json:1:74: incorrect JSON value type; either a JSON object or a JSON array is required, representing the contents of one or more "provider" blocks`,
+		},
+		{"trailing comma", `{"a": 1,}`, `k.json:1:8: syntax error: trailing comma in object`},
+		{"keyword", `{"a": s3cret}`, `k.json:1:7: syntax error: invalid JSON keyword; strings stand in double quotes`},
+		{"no object", `"x"`, `k.json:1:1: syntax error: root value must be object`},
+		{
+			"bad template", openTop + "\n" + `"plugins": {"lock": "${s3cret"}}`,
+			`k.json:2:21: attribute "lock" in plugins: its template ${…} cannot be read; to have ${ as it is, write $${`,
+		},
+		{
+			"variable", openTop + "\n" + `"plugins": {"lock": "${s3cret}"}}`,
+			`k.json:2:21: attribute "lock" in plugins: there are no variables; a string stands in double quotes`,
+		},
+		{"deep", strings.Repeat("[", 1<<14), `k.json:1:65: nested too deeply`},
+		{
+			"deep template", openTop + "\n" + `"plugins": {"lock": "${` + strings.Repeat("(", 1<<14) + `"}}`,
+			`k.json:2:21: attribute "lock" in plugins: nested too deeply`,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inFolder(t, map[string]string{"k.json": test.text})
+			if got := loadError(t, "k.json"); got != test.want {
+				t.Errorf("got\n%s\nwant\n%s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestSyntaxErrors(t *testing.T) {
+	for _, test := range []struct{ text, want string }{
+		{
+			`provider "a" "b" { path = "x", key = "s3cret" }`,
+			`k.hcl:1:30: syntax error: invalid single-argument block definition; put each attribute on a line of its own`,
+		},
+		{
+			"key \"a\" { x s3cret }",
+			"k.hcl:1:11: syntax error: argument definition required; write name = value, or a block: name \"label\" { … }",
+		},
+		{
+			"key \"a\" {\n  password hunter2\n}",
+			"k.hcl:2:19: syntax error: invalid block definition; write a block as name \"label\" { … }, its opening brace on the same line",
+		},
+		{"a = 1\na = 2\n", `k.hcl:2:1: syntax error: attribute redefined; this attribute is already set in the same block`},
+		{"a = 's3cret'\n", `k.hcl:1:5: syntax error: invalid character; strings stand in double quotes "…", and nothing ends a line but a newline`},
+		{`a = "s3\cret"` + "\n", `k.hcl:1:8: syntax error: invalid escape sequence; a backslash in a string is written \\`},
+		{"a {\n", "k.hcl:1:3: syntax error: unclosed configuration block; its closing brace } is missing"},
+		{"a = " + strings.Repeat("[", 1<<14), "k.hcl:1:69: nested too deeply"},
+		{strings.Repeat("a {\n", 1<<14), "k.hcl:65:3: nested too deeply"},
+		{"a = " + strings.Repeat("!", 1<<14), `k.hcl:1:5: only a literal value, env("NAME") or file("path") may stand here`},
+		{"a = " + strings.Repeat("-", 1<<14), `k.hcl:1:5: only a literal value, env("NAME") or file("path") may stand here`},
+		{"a = true ? 1 : 2\n", `k.hcl:1:10: only a literal value, env("NAME") or file("path") may stand here`},
+		{"a = \"%{ if true }x%{ endif }\"\n", `k.hcl:1:6: only a literal value, env("NAME") or file("path") may stand here`},
+	} {
+		inFolder(t, map[string]string{"k.hcl": test.text})
+		if got := loadError(t, "k.hcl"); got != test.want {
+			t.Errorf("%.40q: got\n%s\nwant\n%s", test.text, got, test.want)
+		}
+	}
+}

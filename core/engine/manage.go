@@ -1,0 +1,53 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/keyrotor/keyrotor/core/history"
+	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/rotation"
+	"github.com/keyrotor/keyrotor/core/store"
+)
+
+// Create makes a key with its first version, wrapped by every provider of
+// settings.WrapWith. store.ErrKeyExists if the name was ever taken.
+func (e *Engine) Create(ctx context.Context, name string, settings keyring.Settings, note string) (store.Key, error) {
+	result, err := e.rotator.Create(ctx, rotation.Request{Key: name, Reason: keyring.ReasonInitial, Note: note}, settings)
+	return result.Key, err
+}
+
+// Rotate makes a new version and makes it the primary. Ciphertexts of older ones
+// stay readable. While another process works on the key it waits as ctx allows;
+// rotation.ErrRotated if that process rotated the key.
+func (e *Engine) Rotate(ctx context.Context, name string, reason keyring.Reason, note string) (rotation.Result, error) {
+	return e.rotator.Rotate(ctx, rotation.Request{Key: name, Reason: reason, Note: note})
+}
+
+// Keys lists the names in order.
+func (e *Engine) Keys(ctx context.Context) ([]string, error) { return e.store.Names(ctx) }
+
+// Describe reads one key from the store: versions, states, wraps and uses.
+func (e *Engine) Describe(ctx context.Context, name string) (store.Key, error) {
+	if err := keyring.CheckName(name); err != nil {
+		return store.Key{}, err
+	}
+	return e.store.Key(ctx, name)
+}
+
+// Versions lists the numbers of a key's versions, oldest first.
+func (e *Engine) Versions(ctx context.Context, name string) ([]uint32, error) {
+	k, err := e.key(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	var numbers []uint32
+	for _, v := range k.ring.Record().Versions {
+		numbers = append(numbers, v.Number)
+	}
+	return numbers, nil
+}
+
+// History answers events, newest first.
+func (e *Engine) History(ctx context.Context, q history.Query) (history.Page, error) {
+	return e.store.Events(ctx, q)
+}

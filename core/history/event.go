@@ -1,0 +1,139 @@
+// Package history is the record of what happened to every key. An auditor who
+// trusts neither the operator nor the database can check it later, so an event is
+// turned into bytes exactly once: those bytes are stored, hashed into the log and
+// mirrored, and never made again from the struct.
+//
+// All events of one store form one RFC 6962 Merkle tree; event number seq is
+// leaf seq-1.
+package history
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// SchemaVersion is the version of the event fields below.
+const SchemaVersion = 1
+
+// Type is what happened. The set is closed; checks of a policy are no events.
+type Type string
+
+// The types of events.
+const (
+	Creation             Type = "creation"
+	Rotation             Type = "rotation"
+	RotationFailed       Type = "rotation_failed"
+	Usage                Type = "usage"
+	StateChange          Type = "state"
+	DestroyScheduled     Type = "destroy_scheduled"
+	DestroyCanceled      Type = "destroy_canceled"
+	Destroyed            Type = "destroyed"
+	Rewrapped            Type = "rewrapped"
+	Reencrypted          Type = "reencrypted"
+	KEKRotated           Type = "kek_rotated"
+	KEKRotatedExternally Type = "kek_rotated_externally"
+	ProviderAdded        Type = "provider_added"
+	ProviderRetired      Type = "provider_retired"
+	Degraded             Type = "degraded"
+	Recovered            Type = "recovered"
+	Access               Type = "access"
+	ConfigChange         Type = "config"
+	SigningKeyChanged    Type = "signing_key_changed"
+	Restored             Type = "restored"
+)
+
+// Types lists the closed set.
+func Types() []Type {
+	return []Type{
+		Creation, Rotation, RotationFailed, Usage, StateChange, DestroyScheduled,
+		DestroyCanceled, Destroyed, Rewrapped, Reencrypted, KEKRotated,
+		KEKRotatedExternally, ProviderAdded, ProviderRetired, Degraded, Recovered,
+		Access, ConfigChange, SigningKeyChanged, Restored,
+	}
+}
+
+// Event is one entry of the history. Field names, order and meaning are final;
+// a field is only ever added, behind a new schema version.
+type Event struct {
+	Schema int `json:"schema"`
+	// Seq counts the events of the store, from 1 without gaps.
+	Seq  uint64    `json:"seq"`
+	Type Type      `json:"type"`
+	Time time.Time `json:"time"`
+	// Actor is "user@host" for the CLI, the service's identity for a service.
+	Actor string `json:"actor"`
+	// Operation is shared by the events of one act, and by their mirror records.
+	Operation string `json:"operation_id"`
+	Key       string `json:"key,omitempty"`
+	// KeyID is the key's id in hex.
+	KeyID           string `json:"key_id,omitempty"`
+	Version         uint32 `json:"version,omitempty"`
+	PreviousVersion uint32 `json:"previous_version,omitempty"`
+	// Reason is one of the closed set in package keyring.
+	Reason string `json:"reason,omitempty"`
+	// Note is free text of the operator.
+	Note       string `json:"note,omitempty"`
+	Provider   string `json:"provider,omitempty"`
+	KEKVersion string `json:"kek_version,omitempty"`
+	Count      uint64 `json:"count,omitempty"`
+	ErrorCode  string `json:"error_code,omitempty"`
+	// Digest is the SHA-256 of the key record after the event, in hex.
+	Digest  string            `json:"digest,omitempty"`
+	Details map[string]string `json:"details,omitempty"`
+}
+
+// Encode turns the event into the bytes that are stored, hashed and mirrored.
+// Times are UTC with microseconds.
+func (e Event) Encode() ([]byte, error) {
+	e.Schema = SchemaVersion
+	e.Time = e.Time.UTC().Truncate(time.Microsecond)
+	b, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("history: encode event: %w", err)
+	}
+	return b, nil
+}
+
+// Decode reads the bytes of one event. Fields that it does not know are left alone.
+func Decode(b []byte) (Event, error) {
+	var e Event
+	if err := json.Unmarshal(b, &e); err != nil {
+		return Event{}, fmt.Errorf("history: decode event: %w", err)
+	}
+	if e.Schema < 1 || e.Schema > SchemaVersion {
+		return Event{}, fmt.Errorf("history: event %d has schema %d; this build reads up to %d", e.Seq, e.Schema, SchemaVersion)
+	}
+	return e, nil
+}
+
+// Leaf is the RFC 6962 leaf hash of an event's bytes.
+func Leaf(b []byte) tlog.Hash { return tlog.RecordHash(b) }
+
+// Query selects events, newest first. Zero fields select everything.
+type Query struct {
+	Key     string
+	Version uint32
+	Type    Type
+	Reason  string
+	Actor   string
+	Since   time.Time // inclusive
+	Until   time.Time // exclusive
+	// Before is the cursor: only events with a smaller seq.
+	Before uint64
+	// Limit is the most events to answer; 0 means DefaultLimit.
+	Limit int
+}
+
+// DefaultLimit is the page size of a Query without a Limit.
+const DefaultLimit = 100
+
+// Page is one answer to a Query.
+type Page struct {
+	// Events hold the bytes as stored, newest first.
+	Events []json.RawMessage
+	// Next is the Before of the following page, 0 if this is the last one.
+	Next uint64
+}

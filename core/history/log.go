@@ -1,0 +1,54 @@
+package history
+
+import (
+	"fmt"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// Entry is an event that has found its place in the log: all that a store keeps
+// of it.
+type Entry struct {
+	// Event is the event with its Seq.
+	Event Event
+	// Bytes is the event encoded, once and for ever.
+	Bytes []byte
+	// First is the stored-hash index of Hashes[0], in tlog's dense numbering.
+	First int64
+	// Hashes are the leaf, then each subtree that this event completes.
+	Hashes []tlog.Hash
+}
+
+// Leaf is the entry's leaf hash.
+func (e Entry) Leaf() tlog.Hash { return e.Hashes[0] }
+
+// Append gives the event the number after size, encodes it, and computes the
+// hashes that a log of size events needs in order to grow by it. It reads at most
+// log2(size) of the hashes that earlier entries stored.
+func Append(size uint64, e Event, stored tlog.HashReader) (Entry, error) {
+	e.Seq = size + 1
+	b, err := e.Encode()
+	if err != nil {
+		return Entry{}, err
+	}
+	hashes, err := tlog.StoredHashes(int64(size), b, stored)
+	if err != nil {
+		return Entry{}, fmt.Errorf("history: append event %d: %w", e.Seq, err)
+	}
+	return Entry{
+		Event:  e,
+		Bytes:  b,
+		First:  tlog.StoredHashIndex(0, int64(size)),
+		Hashes: hashes,
+	}, nil
+}
+
+// Root is the Merkle tree hash of the log's first size events. That of an empty
+// log is the SHA-256 of nothing, as RFC 6962 has it.
+func Root(size uint64, stored tlog.HashReader) (tlog.Hash, error) {
+	root, err := tlog.TreeHash(int64(size), stored)
+	if err != nil {
+		return tlog.Hash{}, fmt.Errorf("history: root of %d events: %w", size, err)
+	}
+	return root, nil
+}

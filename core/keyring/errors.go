@@ -1,0 +1,33 @@
+package keyring
+
+import "errors"
+
+// The errors of this package. Those that decryption answers are told apart
+// because each has another remedy; a wrong AAD and an altered ciphertext are one
+// error, because nobody can tell them apart.
+var (
+	// ErrInvalidName: the key name has another form than allowed.
+	ErrInvalidName = errors.New("invalid key name")
+	// ErrMalformed: not a ciphertext of ours, or a truncated one.
+	ErrMalformed = errors.New("malformed ciphertext")
+	// ErrUnknownKey: the store has no such key.
+	ErrUnknownKey = errors.New("unknown key")
+	// ErrUnknownVersion: the key has no such version.
+	ErrUnknownVersion = errors.New("unknown key version")
+	// ErrState: the version's state, or the key's minimum decryption version,
+	// does not allow this.
+	ErrState = errors.New("not allowed in this state")
+	// ErrNoPrimary: the key has no version that encrypts.
+	ErrNoPrimary = errors.New("key has no primary version")
+	// ErrAuthentication: another AAD than at encryption, or altered bytes.
+	ErrAuthentication = errors.New("authentication failed: the ciphertext was altered, or its AAD differs")
+	// ErrIntegrity: an unwrapped root does not match its key check value, or a
+	// record its digest.
+	ErrIntegrity = errors.New("integrity check failed")
+	// ErrTooLarge: the value is over MaxPlaintext.
+	ErrTooLarge = errors.New("value too large")
+	// ErrUsageLimit: the version reached its hard limit of uses.
+	ErrUsageLimit = errors.New("usage limit of the key version reached")
+	// ErrFIPS: the algorithm is not available in FIPS mode.
+	ErrFIPS = errors.New("not available in FIPS 140 mode")
+)

@@ -1,0 +1,125 @@
+package keyring
+
+import (
+	"fmt"
+	"sync/atomic"
+)
+
+// Ring is one key in memory: which versions there are, those that were opened,
+// and the right to encrypt a number of times under the primary. Readers take no
+// lock; changes are made by one caller at a time, who sees to that.
+type Ring struct {
+	view   atomic.Pointer[view]
+	sealer atomic.Pointer[Sealer]
+}
+
+// view is one record as of a moment. It is not changed once it is in place, but
+// for the ciphers, which later views share.
+type view struct {
+	record *Record
+	slots  []slot // beside record.Versions
+}
+
+type slot struct {
+	readable bool
+	cipher   *atomic.Pointer[Cipher]
+}
+
+// NewRing holds a record, with no version opened. The record belongs to the ring
+// from here on.
+func NewRing(r *Record) *Ring {
+	ring := new(Ring)
+	ring.Update(r)
+	return ring
+}
+
+// Update puts a newer record of the same key in place. Opened versions stay open
+// as far as their states allow; the sealer goes if its version is no longer the
+// primary.
+func (r *Ring) Update(rec *Record) {
+	next := &view{record: rec, slots: make([]slot, len(rec.Versions))}
+	old := r.view.Load()
+	for i := range rec.Versions {
+		v := &rec.Versions[i]
+		s := slot{readable: v.State.CanDecrypt() && v.Number >= rec.Settings.MinDecryptVersion}
+		// Versions are only ever appended, so a known one is at its old place.
+		if old != nil && i < len(old.slots) && old.record.Versions[i].Number == v.Number {
+			s.cipher = old.slots[i].cipher
+		} else {
+			s.cipher = new(atomic.Pointer[Cipher])
+		}
+		if !s.readable && v.State != PreActive {
+			s.cipher.Store(nil)
+		}
+		next.slots[i] = s
+	}
+	r.view.Store(next)
+	if s := r.sealer.Load(); s != nil && s.cipher.number != rec.Primary {
+		r.sealer.CompareAndSwap(s, nil)
+	}
+}
+
+// Record answers the record as last put in place; it must not be changed.
+func (r *Ring) Record() *Record { return r.view.Load().record }
+
+// Opener answers the cipher of a version that may decrypt; nil if the version has
+// not been opened yet. Errors are ErrUnknownVersion and ErrState.
+func (r *Ring) Opener(number uint32) (*Cipher, error) {
+	v := r.view.Load()
+	i := v.record.index(number)
+	if i < 0 || !v.slots[i].readable {
+		return nil, v.record.CheckDecrypt(number)
+	}
+	return v.slots[i].cipher.Load(), nil
+}
+
+// SetCipher keeps the cipher of an opened version.
+func (r *Ring) SetCipher(c *Cipher) error {
+	v := r.view.Load()
+	i := v.record.index(c.number)
+	if i < 0 {
+		return fmt.Errorf("%w: key %q has no version %d", ErrUnknownVersion, v.record.Name, c.number)
+	}
+	v.slots[i].cipher.Store(c)
+	return nil
+}
+
+// Sealer answers the right to encrypt under the primary; nil if there is none now.
+func (r *Ring) Sealer() *Sealer { return r.sealer.Load() }
+
+// SetSealer replaces the right to encrypt; nil takes it away.
+func (r *Ring) SetSealer(s *Sealer) { r.sealer.Store(s) }
+
+// Sealer is a version's cipher with a number of uses that the store granted.
+type Sealer struct {
+	cipher  *Cipher
+	granted uint64
+	// The counter is written by every encryption; alone on its cache lines it does
+	// not slow down the reading of the fields above on other cores.
+	_    [64]byte
+	left atomic.Int64
+	_    [56]byte
+}
+
+// NewSealer grants uses of c.
+func NewSealer(c *Cipher, uses uint64) *Sealer {
+	s := &Sealer{cipher: c, granted: uses}
+	s.left.Store(int64(uses))
+	return s
+}
+
+// Take uses up n and answers the cipher to encrypt with, or nil if fewer are left.
+// A refused Take still spends: what is left afterwards is too little for anyone.
+func (s *Sealer) Take(n uint64) *Cipher {
+	if s.left.Add(-int64(n)) < 0 {
+		return nil
+	}
+	return s.cipher
+}
+
+// Revoke ends the grant and answers how many uses were spent of it, an
+// encryption that is under way included.
+func (s *Sealer) Revoke() (spent uint64) {
+	left := s.left.Swap(-1 << 62)
+	return s.granted - uint64(max(left, 0))
+}

@@ -1,0 +1,116 @@
+package keyring
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func ringWith(t *testing.T, versions uint32) (*Ring, *Record) {
+	t.Helper()
+	rec := newTestRecord()
+	for n := uint32(1); n <= versions; n++ {
+		if err := rec.AddVersion(newTestVersion(n)); err != nil {
+			t.Fatal(err)
+		}
+		if err := rec.SetPrimary(n, time.UnixMicro(1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return NewRing(rec), rec
+}
+
+func cloneRecord(r *Record) *Record {
+	next := *r
+	next.Versions = append([]Version(nil), r.Versions...)
+	return &next
+}
+
+func TestRingKeepsOpenedVersions(t *testing.T) {
+	ring, rec := ringWith(t, 2)
+	c := mustCipher(t, GenerateRoot(), Binding{Key: rec.ID, Version: 1, Algorithm: AES256GCM}, rec.Name)
+	if got, err := ring.Opener(1); got != nil || err != nil {
+		t.Fatalf("not opened yet: %v, %v", got, err)
+	}
+	if err := ring.SetCipher(c); err != nil {
+		t.Fatal(err)
+	}
+	next := cloneRecord(rec)
+	if err := next.AddVersion(newTestVersion(5)); err != nil { // 3 and 4 were skipped
+		t.Fatal(err)
+	}
+	ring.Update(next)
+	if got, err := ring.Opener(1); got != c || err != nil {
+		t.Errorf("after an update: %v, %v", got, err)
+	}
+	for _, n := range []uint32{0, 3, 4, 6, 1 << 31} {
+		if _, err := ring.Opener(n); !errors.Is(err, ErrUnknownVersion) {
+			t.Errorf("version %d: %v", n, err)
+		}
+	}
+	suspended := cloneRecord(next)
+	if err := suspended.SetState(1, Suspended, time.UnixMicro(2)); err != nil {
+		t.Fatal(err)
+	}
+	ring.Update(suspended)
+	if got, err := ring.Opener(1); got != nil || !errors.Is(err, ErrState) {
+		t.Errorf("suspended: %v, %v", got, err)
+	}
+}
+
+func TestRingDropsSealerOfFormerPrimary(t *testing.T) {
+	ring, rec := ringWith(t, 1)
+	c := mustCipher(t, GenerateRoot(), Binding{Key: rec.ID, Version: 1, Algorithm: AES256GCM}, rec.Name)
+	ring.SetSealer(NewSealer(c, 10))
+	ring.Update(cloneRecord(rec))
+	if ring.Sealer() == nil {
+		t.Fatal("an update that changed nothing took the sealer away")
+	}
+	next := cloneRecord(rec)
+	if err := next.AddVersion(newTestVersion(2)); err != nil {
+		t.Fatal(err)
+	}
+	if err := next.SetPrimary(2, time.UnixMicro(2)); err != nil {
+		t.Fatal(err)
+	}
+	ring.Update(next)
+	if ring.Sealer() != nil {
+		t.Error("the former primary still encrypts")
+	}
+}
+
+// TestSealerCounts: no more uses than granted, and none is lost from the count.
+func TestSealerCounts(t *testing.T) {
+	c := newTestCipher(t, AES256GCM)
+	s := NewSealer(c, 1000)
+	var taken atomic.Int64
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 400 {
+				if s.Take(1) != nil {
+					taken.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if taken.Load() != 1000 {
+		t.Errorf("%d uses of 1000 were given out", taken.Load())
+	}
+	if spent := s.Revoke(); spent != 1000 {
+		t.Errorf("spent %d", spent)
+	}
+
+	s = NewSealer(c, 100)
+	s.Take(1)
+	s.Take(40)
+	if spent := s.Revoke(); spent != 41 {
+		t.Errorf("spent %d, want 41", spent)
+	}
+	if s.Take(1) != nil {
+		t.Error("a revoked sealer gives out uses")
+	}
+}

@@ -1,0 +1,181 @@
+package wire_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/keyrotor/keyrotor/core/provider"
+	"github.com/keyrotor/keyrotor/core/provider/wire"
+)
+
+func TestEveryCodeIsTheSameOnBothSides(t *testing.T) {
+	for _, code := range provider.Codes() {
+		t.Run(string(code), func(t *testing.T) {
+			sent := &provider.Error{
+				Code: code, Message: "why", Attribute: "auth.approle.role_id", RetryAfter: 1500 * time.Millisecond,
+				Err: errors.New("a cause that stays in the plugin"),
+			}
+			instance := start(t, &manager{on: func(context.Context, string, any) error { return fmt.Errorf("outer: %w", sent) }})
+			_, err := instance.DescribeKey(t.Context())
+			if !errors.Is(err, code) {
+				t.Errorf("%v is not %s", err, code)
+			}
+			for _, other := range provider.Codes() {
+				if other != code && errors.Is(err, other) {
+					t.Errorf("%v is %s too", err, other)
+				}
+			}
+			want := *sent
+			want.Err = nil
+			if got := *providerError(t, err); !reflect.DeepEqual(got, want) {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+		})
+	}
+}
+
+func TestEveryCodeIsTheSameInABatch(t *testing.T) {
+	for _, code := range provider.Codes() {
+		t.Run(string(code), func(t *testing.T) {
+			sent := &provider.Error{Code: code, Message: "why", RetryAfter: time.Minute}
+			instance := start(t, &manager{answer: func(call string) any {
+				if call == "Unwrap" {
+					return []provider.UnwrapResult{{Err: sent}}
+				}
+				return []provider.WrapResult{{Err: sent}}
+			}})
+			wrapped, err := instance.Wrap(t.Context(), wrapItems()[:1])
+			if err != nil || !reflect.DeepEqual(wrapped, []provider.WrapResult{{Err: sent}}) {
+				t.Errorf("Wrap: %+v, %v", wrapped, err)
+			}
+			unwrapped, err := instance.Unwrap(t.Context(), unwrapItems()[:1])
+			if err != nil || !reflect.DeepEqual(unwrapped, []provider.UnwrapResult{{Err: sent}}) {
+				t.Errorf("Unwrap: %+v, %v", unwrapped, err)
+			}
+			rewrapped, err := instance.Rewrap(t.Context(), unwrapItems()[:1])
+			if err != nil || !reflect.DeepEqual(rewrapped, []provider.WrapResult{{Err: sent}}) {
+				t.Errorf("Rewrap: %+v, %v", rewrapped, err)
+			}
+		})
+	}
+}
+
+func TestErrorsOutsideTheSet(t *testing.T) {
+	var typedNil *provider.Error
+	tests := map[string]struct {
+		err  error
+		want string
+	}{
+		"plain":        {errors.New("disk full"), "INTERNAL: disk full"},
+		"typed nil":    {typedNil, "INTERNAL: the provider answered a nil *provider.Error as its error"},
+		"unknown code": {provider.Errorf("TIRED", "later"), `INTERNAL: the provider answered the unknown code "TIRED": later`},
+		// A Google SDK answers gRPC statuses of its own; they say nothing about our connection.
+		"foreign status":  {status.Error(codes.Unavailable, "kms down"), "INTERNAL: rpc error: code = Unavailable desc = kms down"},
+		"own deadline":    {context.DeadlineExceeded, "UNAVAILABLE: the provider gave up on the key manager: context deadline exceeded"},
+		"own cancel":      {fmt.Errorf("dial: %w", context.Canceled), "UNAVAILABLE: the provider gave up on the key manager: dial: context canceled"},
+		"not UTF-8":       {provider.Errorf(provider.Denied, "no\xFF"), "DENIED: no\uFFFD"},
+		"negative retry":  {&provider.Error{Code: provider.Throttled, RetryAfter: -1}, "THROTTLED"},
+		"attribute alone": {&provider.Error{Code: provider.InvalidConfig, Attribute: "a\xFF"}, "INVALID_CONFIG"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			instance := start(t, &manager{on: func(context.Context, string, any) error { return test.err }})
+			_, err := instance.DescribeKey(t.Context())
+			if err == nil || err.Error() != test.want {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+			if e := providerError(t, err); e.RetryAfter != 0 {
+				t.Errorf("retry after %v", e.RetryAfter)
+			}
+		})
+	}
+}
+
+func TestLongMessagesAreCut(t *testing.T) {
+	err := wire.FromStatus(wire.ToStatus(provider.Errorf(provider.Denied, "%s", strings.Repeat("é", 1<<20))))
+	got := providerError(t, err).Message
+	if len(got) > 4096 || !strings.HasSuffix(got, "é…") || !utf8.ValidString(got) {
+		t.Errorf("got %d bytes ending in %q", len(got), got[len(got)-8:])
+	}
+}
+
+func TestToStatusIsReadableWithoutKeyrotor(t *testing.T) {
+	want := map[provider.Code]codes.Code{
+		provider.NotFoundKey: codes.NotFound, provider.NotFoundVersion: codes.NotFound, provider.NotFoundInstance: codes.NotFound,
+		provider.AlreadyExists: codes.AlreadyExists, provider.Denied: codes.PermissionDenied,
+		provider.Unauthenticated: codes.Unauthenticated, provider.Throttled: codes.ResourceExhausted,
+		provider.Unavailable: codes.Unavailable, provider.PluginCrashed: codes.Unavailable,
+		provider.VersionChanged: codes.FailedPrecondition, provider.MirrorConflict: codes.FailedPrecondition,
+		provider.InvalidState: codes.FailedPrecondition, provider.InvalidConfig: codes.InvalidArgument,
+		provider.InvalidArgument: codes.InvalidArgument, provider.Integrity: codes.DataLoss,
+		provider.LimitExceeded: codes.FailedPrecondition, provider.Unsupported: codes.Unimplemented,
+		provider.Internal: codes.Internal,
+	}
+	for _, code := range provider.Codes() {
+		if got := status.Code(wire.ToStatus(provider.Errorf(code, "x"))); got != want[code] {
+			t.Errorf("%s is %s, want %s", code, got, want[code])
+		}
+	}
+	if wire.ToStatus(nil) != nil || wire.FromStatus(nil) != nil {
+		t.Error("nil is an error")
+	}
+}
+
+func TestStatusesThatGRPCMakes(t *testing.T) {
+	tests := []struct {
+		code codes.Code
+		want error
+	}{
+		{codes.Unavailable, provider.PluginCrashed},
+		{codes.Unknown, provider.PluginCrashed},
+		{codes.Aborted, provider.PluginCrashed},
+		{codes.PermissionDenied, provider.PluginCrashed},
+		{codes.ResourceExhausted, provider.LimitExceeded},
+		{codes.Unimplemented, provider.Unsupported},
+		{codes.Internal, provider.Internal},
+		{codes.DeadlineExceeded, context.DeadlineExceeded},
+		{codes.Canceled, context.Canceled},
+	}
+	for _, test := range tests {
+		if err := wire.FromStatus(status.Error(test.code, "text")); !errors.Is(err, test.want) {
+			t.Errorf("%s is %v, want %v", test.code, err, test.want)
+		}
+	}
+	if err := wire.FromStatus(errors.New("no status at all")); !errors.Is(err, provider.PluginCrashed) {
+		t.Errorf("an error without a status is %v", err)
+	}
+}
+
+func TestForeignErrorInfoIsNotOurs(t *testing.T) {
+	withInfo := func(domain, reason string) error {
+		st, err := status.New(codes.Unavailable, "text").WithDetails(&errdetails.ErrorInfo{Domain: domain, Reason: reason})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return wire.FromStatus(st.Err())
+	}
+	if err := withInfo("googleapis.com", "DENIED"); !errors.Is(err, provider.PluginCrashed) {
+		t.Errorf("another domain: %v", err)
+	}
+	want := `INTERNAL: the plugin answered the unknown reason "FROM_THE_FUTURE", it may be newer than Keyrotor: text`
+	if err := withInfo("keyrotor", "FROM_THE_FUTURE"); err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func ExampleFromStatus() {
+	onTheWire := wire.ToStatus(provider.Errorf(provider.Throttled, "%s", "10 requests a second"))
+	err := wire.FromStatus(onTheWire)
+	fmt.Println(errors.Is(err, provider.Throttled), err)
+	// Output: true THROTTLED: 10 requests a second
+}

@@ -1,0 +1,11 @@
+//go:build !linux
+
+package rotation
+
+import "errors"
+
+func machine() string { return "" }
+
+func startTime(int) (string, error) {
+	return "", errors.New("rotation: the start time of a process is not known here")
+}

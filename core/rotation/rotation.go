@@ -1,0 +1,178 @@
+// Package rotation makes new key versions: for a new key and for one that is
+// rotated. A rotation is a fixed sequence of steps,
+//
+//	intent → generate → wrap → prove → commit → announce
+//
+// of which only the commit changes anything that lasts, in one transaction. Before
+// it the new root exists in memory alone, so a crash at any step leaves at most an
+// intent behind, which expires or is taken over; after it the rotation is done.
+// No ciphertext can exist under a version that is not committed, and no version is
+// committed whose wraps were not proved to open.
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/keyrotor/keyrotor/core/history"
+	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/provider"
+	"github.com/keyrotor/keyrotor/core/store"
+)
+
+// ErrRotated: another process rotated the key while this rotation waited for its
+// turn. Nothing was done; whoever asked decides anew.
+var ErrRotated = errors.New("the key was rotated by another process meanwhile")
+
+// DefaultIntentTTL is how long a claim on a key lasts. The steps of a rotation get
+// three quarters of it, so a rotation is over before its claim is.
+const DefaultIntentTTL = time.Minute
+
+// Step is a point of a rotation that was reached.
+type Step string
+
+// The steps, in order. Waiting occurs only if another process works on the key.
+const (
+	StepWaiting   Step = "waiting"
+	StepIntent    Step = "intent"
+	StepGenerated Step = "generated"
+	StepWrapped   Step = "wrapped"
+	StepProved    Step = "proved"
+	StepCommitted Step = "committed"
+	StepAnnounced Step = "announced"
+)
+
+// KeyManager is a provider together with what it says of itself.
+type KeyManager interface {
+	provider.KeyManager
+	Info() provider.Info
+}
+
+// Store is what rotation needs to persist.
+type Store interface {
+	store.Keys
+	store.Intents
+}
+
+// Config is what a Rotator works with. Store, KeyManager and Actor are required.
+type Config struct {
+	Store Store
+	// KeyManager answers the provider of a name.
+	KeyManager func(name string) (KeyManager, error)
+	// Actor goes into every event, e.g. "user@host".
+	Actor string
+	// IntentTTL is DefaultIntentTTL if zero.
+	IntentTTL time.Duration
+	// Now is time.Now if nil.
+	Now func() time.Time
+	// Announce, if set, receives each rotation that was committed.
+	Announce func(Result)
+	// OnStep, if set, is called at each step, in the rotation's own goroutine.
+	OnStep func(key string, step Step)
+}
+
+// Rotator makes key versions. It holds no state of its own and may be used
+// concurrently.
+type Rotator struct {
+	Config
+	owner Owner
+}
+
+// New checks the configuration.
+func New(c Config) (*Rotator, error) {
+	if c.Store == nil || c.KeyManager == nil || c.Actor == "" {
+		return nil, errors.New("rotation: Store, KeyManager and Actor are required")
+	}
+	if c.IntentTTL == 0 {
+		c.IntentTTL = DefaultIntentTTL
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Announce == nil {
+		c.Announce = func(Result) {}
+	}
+	if c.OnStep == nil {
+		c.OnStep = func(string, Step) {}
+	}
+	return &Rotator{Config: c, owner: CurrentOwner()}, nil
+}
+
+// Request says what to make.
+type Request struct {
+	Key    string
+	Reason keyring.Reason
+	Note   string
+}
+
+// Result is a finished rotation.
+type Result struct {
+	Key store.Key
+	// Previous is the former primary, 0 for a new key.
+	Previous  uint32
+	Primary   uint32
+	Operation string
+	// Cipher is the new version, opened.
+	Cipher *keyring.Cipher
+}
+
+// Create makes a key with its first version. Settings need WrapWith; the rest has
+// defaults. store.ErrKeyExists if the name is taken.
+func (r *Rotator) Create(ctx context.Context, req Request, settings keyring.Settings) (Result, error) {
+	if err := keyring.CheckName(req.Key); err != nil {
+		return Result{}, err
+	}
+	if settings.Algorithm == "" {
+		settings.Algorithm = keyring.AES256GCM
+	}
+	if !settings.Algorithm.Valid() {
+		return Result{}, fmt.Errorf("key %q: unknown algorithm %q", req.Key, settings.Algorithm)
+	}
+	if settings.HardLimit == 0 {
+		settings.HardLimit = keyring.MaxUses
+	}
+	if len(settings.WrapWith) == 0 {
+		return Result{}, fmt.Errorf("key %q: no provider to wrap it with", req.Key)
+	}
+	switch _, err := r.Store.Key(ctx, req.Key); {
+	case err == nil:
+		return Result{}, fmt.Errorf("%w: %q", store.ErrKeyExists, req.Key)
+	case !errors.Is(err, keyring.ErrUnknownKey):
+		return Result{}, err
+	}
+	op := &operation{
+		Rotator: r, Request: req, id: uuid.NewString(), kind: "create",
+		record: keyring.Record{
+			ID: keyring.KeyID(uuid.New()), Name: req.Key, Created: r.now(), Settings: settings,
+		},
+	}
+	return op.run(ctx)
+}
+
+// Rotate makes a new version of a key and makes it the primary. ErrRotated if
+// somebody else did so first.
+func (r *Rotator) Rotate(ctx context.Context, req Request) (Result, error) {
+	before, err := r.Store.Key(ctx, req.Key)
+	if err != nil {
+		return Result{}, err
+	}
+	op := &operation{
+		Rotator: r, Request: req, id: uuid.NewString(), kind: "rotate",
+		record: before.Record,
+	}
+	return op.run(ctx)
+}
+
+func (r *Rotator) now() time.Time { return r.Now().UTC().Truncate(time.Microsecond) }
+
+// event fills in what the events of one operation share.
+func (op *operation) event(t history.Type, at time.Time) history.Event {
+	return history.Event{
+		Type: t, Time: at, Actor: op.Actor, Operation: op.id,
+		Reason: string(op.Reason), Note: op.Note,
+	}
+}

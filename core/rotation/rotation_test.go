@@ -1,0 +1,376 @@
+package rotation_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyrotor/keyrotor/core/history"
+	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/provider"
+	"github.com/keyrotor/keyrotor/core/rotation"
+	"github.com/keyrotor/keyrotor/core/store"
+	"github.com/keyrotor/keyrotor/core/store/sqlite"
+	"github.com/keyrotor/keyrotor/testing/faults"
+)
+
+// bench is a store and two key managers.
+type bench struct {
+	store   *sqlite.Store
+	a, b    *faults.KeyManager
+	steps   []rotation.Step
+	rotator *rotation.Rotator
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "k.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	b := &bench{store: s, a: faults.NewLocal(t), b: faults.NewLocal(t)}
+	b.rotator = b.newRotator(t, func(_ string, step rotation.Step) { b.steps = append(b.steps, step) })
+	return b
+}
+
+func (b *bench) newRotator(t *testing.T, onStep func(string, rotation.Step)) *rotation.Rotator {
+	t.Helper()
+	r, err := rotation.New(rotation.Config{
+		Store: b.store, Actor: "test@host", OnStep: onStep,
+		KeyManager: func(name string) (rotation.KeyManager, error) {
+			switch name {
+			case "a":
+				return b.a, nil
+			case "b":
+				return b.b, nil
+			}
+			return nil, fmt.Errorf("no provider %q", name)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (b *bench) create(t *testing.T) rotation.Result {
+	t.Helper()
+	result, err := b.rotator.Create(t.Context(), rotation.Request{Key: "payments", Reason: keyring.ReasonInitial},
+		keyring.Settings{WrapWith: []string{"a", "b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.steps = nil
+	b.a.Calls.Store(0)
+	b.b.Calls.Store(0)
+	return result
+}
+
+func manual() rotation.Request {
+	return rotation.Request{Key: "payments", Reason: keyring.ReasonManual, Note: "because"}
+}
+
+func (b *bench) events(t *testing.T) []history.Event {
+	t.Helper()
+	page, err := b.store.Events(t.Context(), history.Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events []history.Event
+	for _, raw := range page.Events {
+		e, err := history.Decode(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, e)
+	}
+	return events
+}
+
+// unchanged asserts that a failed rotation left version 1 primary, nothing
+// claimed, and one rotation_failed with a code.
+func (b *bench) unchanged(t *testing.T, code string) {
+	t.Helper()
+	key, err := b.store.Key(t.Context(), "payments")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key.Primary != 1 || len(key.Versions) != 1 {
+		t.Errorf("primary %d of %d versions after a failed rotation", key.Primary, len(key.Versions))
+	}
+	if in, err := b.store.Intents(t.Context()); err != nil || len(in) != 0 {
+		t.Errorf("intents left behind: %v, %v", in, err)
+	}
+	newest := b.events(t)[0]
+	if newest.Type != history.RotationFailed || newest.ErrorCode != code || newest.PreviousVersion != 1 {
+		t.Errorf("newest event %+v, want rotation_failed with code %q", newest, code)
+	}
+	if newest.Digest != key.LastDigest || key.Digest(b.store.ID()).String() != newest.Digest {
+		t.Error("the record does not match the digest of its newest event")
+	}
+}
+
+func TestRotate(t *testing.T) {
+	b := newBench(t)
+	created := b.create(t)
+	if created.Previous != 0 || created.Primary != 1 {
+		t.Fatalf("created: %+v", created)
+	}
+	result, err := b.rotator.Rotate(t.Context(), manual())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.Previous != 1 || result.Primary != 2 || result.Cipher.Version() != 2 {
+		t.Errorf("previous %d, primary %d, cipher of %d", result.Previous, result.Primary, result.Cipher.Version())
+	}
+	wantSteps := []rotation.Step{
+		rotation.StepIntent, rotation.StepGenerated, rotation.StepWrapped, rotation.StepProved,
+		rotation.StepCommitted, rotation.StepAnnounced,
+	}
+	if !slices.Equal(b.steps, wantSteps) {
+		t.Errorf("steps %v", b.steps)
+	}
+	// One call to wrap and one to prove, for each wrap.
+	if a, bb := b.a.Calls.Load(), b.b.Calls.Load(); a != 2 || bb != 2 {
+		t.Errorf("%d and %d calls of the key managers, want 2 each", a, bb)
+	}
+	v2, _ := result.Key.Version(2)
+	v1, _ := result.Key.Version(1)
+	if v1.State != keyring.Deactivated || v2.State != keyring.Active || len(v2.Wraps) != 2 {
+		t.Errorf("v1 %s, v2 %s with %d wraps", v1.State, v2.State, len(v2.Wraps))
+	}
+	for _, w := range v2.Wraps {
+		if w.KEKVersion != "1" || !strings.HasPrefix(w.KEKID, "local:") {
+			t.Errorf("wrap %+v", w)
+		}
+	}
+	events := b.events(t)
+	var got []string
+	for _, e := range events {
+		got = append(got, fmt.Sprintf("%s v%d<-%d %s %s", e.Type, e.Version, e.PreviousVersion, e.Reason, e.Note))
+		if e.Actor != "test@host" || e.Key != "payments" || e.KeyID != result.Key.ID.String() {
+			t.Errorf("event %+v", e)
+		}
+	}
+	want := []string{"rotation v2<-1 manual because", "creation v2<-0 manual because", "creation v1<-0 initial "}
+	if !slices.Equal(got, want) {
+		t.Errorf("history %q, want %q", got, want)
+	}
+	if events[0].Operation != result.Operation || events[1].Operation != result.Operation {
+		t.Error("the events of one rotation have several operation ids")
+	}
+}
+
+func TestCreateRefuses(t *testing.T) {
+	b := newBench(t)
+	b.create(t)
+	settings := keyring.Settings{WrapWith: []string{"a"}}
+	for name, c := range map[string]struct {
+		key      string
+		settings keyring.Settings
+		want     error
+	}{
+		"taken":        {"payments", settings, store.ErrKeyExists},
+		"name":         {"Payments_1", settings, keyring.ErrInvalidName},
+		"no provider":  {"other", keyring.Settings{}, nil},
+		"unknown":      {"other", keyring.Settings{WrapWith: []string{"zzz"}}, nil},
+		"no algorithm": {"other", keyring.Settings{WrapWith: []string{"a"}, Algorithm: "ROT13"}, nil},
+	} {
+		_, err := b.rotator.Create(t.Context(), rotation.Request{Key: c.key}, c.settings)
+		if err == nil || c.want != nil && !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+	names, err := b.store.Names(t.Context())
+	if err != nil || !slices.Equal(names, []string{"payments"}) {
+		t.Errorf("keys %v, %v", names, err)
+	}
+	if in, err := b.store.Intents(t.Context()); err != nil || len(in) != 0 {
+		t.Errorf("intents left behind: %v, %v", in, err)
+	}
+}
+
+// TestLyingProviders: whatever a provider answers, no wrong key becomes primary.
+func TestLyingProviders(t *testing.T) {
+	foreign := keyring.GenerateRoot()
+	for name, c := range map[string]struct {
+		code     string
+		onWrap   func([]provider.WrapResult)
+		onUnwrap func([]provider.UnwrapResult)
+	}{
+		"another plaintext": {code: "integrity", onUnwrap: func(r []provider.UnwrapResult) { r[0].Plaintext = foreign.Clone() }},
+		"a short root":      {code: "integrity", onUnwrap: func(r []provider.UnwrapResult) { r[0].Plaintext = provider.NewSecret(make([]byte, 16)) }},
+		"a long root":       {code: "integrity", onUnwrap: func(r []provider.UnwrapResult) { r[0].Plaintext = provider.NewSecret(make([]byte, 64)) }},
+		"no root":           {code: "integrity", onUnwrap: func(r []provider.UnwrapResult) { r[0].Plaintext = provider.Secret{} }},
+		"another kek":       {code: "integrity", onUnwrap: func(r []provider.UnwrapResult) { r[0].KEKID = "local:other" }},
+		"another version":   {code: "integrity", onUnwrap: func(r []provider.UnwrapResult) { r[0].KEKVersion = "9" }},
+		"an altered wrap":   {code: "integrity", onWrap: func(r []provider.WrapResult) { r[0].Wrapped.Blob[20] ^= 1 }},
+		"an item's error": {code: "denied", onUnwrap: func(r []provider.UnwrapResult) {
+			r[0] = provider.UnwrapResult{Err: provider.Errorf(provider.Denied, "no")}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.create(t)
+			b.b.OnWrap(c.onWrap)
+			b.b.OnUnwrap(c.onUnwrap)
+			if _, err := b.rotator.Rotate(t.Context(), manual()); err == nil {
+				t.Fatal("the rotation succeeded")
+			}
+			b.unchanged(t, c.code)
+		})
+	}
+}
+
+// TestFailures lets each call of the second provider fail with each code.
+func TestFailures(t *testing.T) {
+	b := newBench(t)
+	b.create(t)
+	for _, call := range []string{"Wrap", "Unwrap"} {
+		for _, code := range provider.Codes() {
+			b.b.Before(func(_ context.Context, c string) error {
+				if c == call {
+					return provider.Errorf(code, "as the test wants it")
+				}
+				return nil
+			})
+			_, err := b.rotator.Rotate(t.Context(), manual())
+			if !errors.Is(err, code) {
+				t.Errorf("%s failing with %s: %v", call, code, err)
+			}
+			b.unchanged(t, strings.ToLower(string(code)))
+		}
+	}
+	b.b.Before(nil)
+	if result, err := b.rotator.Rotate(t.Context(), manual()); err != nil || result.Primary != 2 {
+		t.Errorf("after the faults: %+v, %v", result.Primary, err)
+	}
+}
+
+func TestCanceled(t *testing.T) {
+	b := newBench(t)
+	b.create(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	b.b.Before(func(ctx context.Context, _ string) error {
+		cancel()
+		return ctx.Err()
+	})
+	if _, err := b.rotator.Rotate(ctx, manual()); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: %v", err)
+	}
+	b.unchanged(t, "canceled")
+}
+
+// TestGenerateDataKey: a key manager that draws roots is asked to.
+func TestGenerateDataKey(t *testing.T) {
+	b := newBench(t)
+	b.a.SetCapabilities(provider.CanGenerateDataKey)
+	var calls []string
+	b.a.Before(func(_ context.Context, c string) error { calls = append(calls, c); return nil })
+	b.create(t)
+	if !slices.Equal(calls, []string{"GenerateDataKey", "Unwrap"}) {
+		t.Errorf("calls %v", calls)
+	}
+}
+
+// TestRace: of several rotations at once each ends as done or as ErrRotated, and
+// the versions are as many as were done.
+func TestRace(t *testing.T) {
+	b := newBench(t)
+	b.create(t)
+	var wg sync.WaitGroup
+	results := make([]error, 6)
+	for i := range results {
+		r := b.newRotator(t, nil)
+		wg.Go(func() { _, results[i] = r.Rotate(t.Context(), manual()) })
+	}
+	wg.Wait()
+	done := 0
+	for _, err := range results {
+		switch {
+		case err == nil:
+			done++
+		case !errors.Is(err, rotation.ErrRotated):
+			t.Errorf("lost the race with %v", err)
+		}
+	}
+	key, err := b.store.Key(t.Context(), "payments")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done == 0 || len(key.Versions) != 1+done || int(key.Primary) != 1+done {
+		t.Errorf("%d rotations were done; %d versions, primary %d", done, len(key.Versions), key.Primary)
+	}
+	if err := key.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFenced: a rotation that lost its claim commits nothing.
+func TestFenced(t *testing.T) {
+	b := newBench(t)
+	b.create(t)
+	thief := store.Claim{Key: "payments", Kind: "rotate", Operation: "x", Owner: "thief", TTL: time.Hour}
+	b.b.Before(func(ctx context.Context, call string) error {
+		if call != "Unwrap" {
+			return nil
+		}
+		in, err := b.store.Intents(ctx)
+		if err != nil || len(in) != 1 {
+			t.Errorf("intents %v, %v", in, err)
+			return nil
+		}
+		thief.Replace = in[0].Token
+		_, err = b.store.Begin(ctx, thief)
+		return err
+	})
+	if _, err := b.rotator.Rotate(t.Context(), manual()); !errors.Is(err, store.ErrFenced) {
+		t.Errorf("without its claim: %v", err)
+	}
+	key, err := b.store.Key(t.Context(), "payments")
+	if err != nil || key.Primary != 1 || len(key.Versions) != 1 {
+		t.Errorf("primary %d of %d versions, %v", key.Primary, len(key.Versions), err)
+	}
+	if in, err := b.store.Intents(t.Context()); err != nil || len(in) != 1 || in[0].Owner != "thief" {
+		t.Errorf("the other claim is gone: %v, %v", in, err)
+	}
+}
+
+// TestWaits: a rotation waits for a live claim and says so, and a deadline ends the wait.
+func TestWaits(t *testing.T) {
+	b := newBench(t)
+	b.create(t)
+	in, err := b.store.Begin(t.Context(), store.Claim{Key: "payments", Kind: "rotate", Operation: "x", Owner: "somebody", TTL: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	r := b.newRotator(t, func(_ string, step rotation.Step) {
+		if step == rotation.StepWaiting {
+			cancel()
+		}
+	})
+	var held *store.HeldError
+	if _, err := r.Rotate(ctx, manual()); !errors.Is(err, context.Canceled) || !errors.As(err, &held) || held.Intent.Owner != "somebody" {
+		t.Errorf("a cancelled wait: %v", err)
+	}
+	waited := false
+	r = b.newRotator(t, func(_ string, step rotation.Step) {
+		if step == rotation.StepWaiting && !waited {
+			waited = true
+			if err := b.store.End(context.Background(), in); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if result, err := r.Rotate(t.Context(), manual()); err != nil || result.Primary != 2 || !waited {
+		t.Errorf("after the wait: %d, %v, waited %v", result.Primary, err, waited)
+	}
+}

@@ -1,0 +1,213 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/keyrotor/keyrotor/core/history"
+	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/store"
+)
+
+// Names lists the keys in order.
+func (s *Store) Names(ctx context.Context) ([]string, error) {
+	var names []string
+	err := s.read(ctx, "list keys", func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT name FROM keys ORDER BY name`)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var name string
+			if err := rows.Scan(&name); err != nil {
+				return err
+			}
+			names = append(names, name)
+		}
+		return rows.Err()
+	})
+	return names, err
+}
+
+// KeyName finds the key whose id starts with prefix.
+func (s *Store) KeyName(ctx context.Context, prefix [8]byte) (string, error) {
+	var name string
+	err := s.read(ctx, "find key", func(tx *sql.Tx) error {
+		err := tx.QueryRowContext(ctx, `SELECT name FROM keys WHERE substr(id, 1, 8) = ?`, prefix[:]).Scan(&name)
+		if errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("%w: no key id starts with %x", keyring.ErrUnknownKey, prefix)
+		}
+		return err
+	})
+	return name, err
+}
+
+// Revision grows with each update of a key.
+func (s *Store) Revision(ctx context.Context) (uint64, error) {
+	var revision uint64
+	err := s.read(ctx, "read revision", func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT revision FROM meta`).Scan(&revision)
+	})
+	return revision, err
+}
+
+// Key reads one key.
+func (s *Store) Key(ctx context.Context, name string) (store.Key, error) {
+	var key store.Key
+	err := s.read(ctx, "read key", func(tx *sql.Tx) error {
+		var err error
+		key, err = readKey(ctx, tx, name)
+		return err
+	})
+	return key, err
+}
+
+func readKey(ctx context.Context, db querier, name string) (store.Key, error) {
+	var key store.Key
+	if err := readRecord(ctx, db, name, &key); err != nil {
+		return store.Key{}, err
+	}
+	if err := readVersions(ctx, db, &key); err != nil {
+		return store.Key{}, err
+	}
+	if err := readWraps(ctx, db, &key.Record); err != nil {
+		return store.Key{}, err
+	}
+	if err := addLeases(ctx, db, &key); err != nil {
+		return store.Key{}, err
+	}
+	digest, err := lastDigest(ctx, db, name)
+	if err != nil {
+		return store.Key{}, err
+	}
+	key.LastDigest = digest
+	return key, nil
+}
+
+// readRecord reads the key's own row, and makes room for its versions.
+func readRecord(ctx context.Context, db querier, name string, key *store.Key) error {
+	const query = `
+		SELECT id, name, created, algorithm, min_decrypt_version, hard_limit, wrap_with, coalesce(primary_version, 0),
+			(SELECT count(*) FROM versions WHERE key_id = keys.id)
+		FROM keys WHERE name = ?`
+	var created int64
+	var versions int
+	var wrapWith []byte
+	err := db.QueryRowContext(ctx, query, name).Scan(
+		fixed(key.ID[:]), &key.Name, &created, &key.Settings.Algorithm,
+		&key.Settings.MinDecryptVersion, &key.Settings.HardLimit, &wrapWith, &key.Primary, &versions)
+	if errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("%w: %q", keyring.ErrUnknownKey, name)
+	}
+	if err != nil {
+		return err
+	}
+	key.Created = store.FromMicros(created)
+	if err := json.Unmarshal(wrapWith, &key.Settings.WrapWith); err != nil {
+		return fmt.Errorf("%w: providers of key %q: %w", store.ErrCorrupt, name, err)
+	}
+	if len(key.Settings.WrapWith) == 0 {
+		key.Settings.WrapWith = nil
+	}
+	if versions > 0 {
+		key.Versions = make([]keyring.Version, 0, versions)
+	}
+	key.Uses = make(map[uint32]uint64, versions)
+	return nil
+}
+
+func readVersions(ctx context.Context, db querier, key *store.Key) error {
+	rows, err := db.QueryContext(ctx, `
+		SELECT number, label, state, algorithm, created, activated, state_changed, reason, kcv, used
+		FROM versions WHERE key_id = ? ORDER BY number`, key.ID[:])
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var v keyring.Version // one for all rows: what Scan is given is moved to the heap
+	var created, activated, changed int64
+	var used uint64
+	for rows.Next() {
+		err := rows.Scan(&v.Number, &v.Label, (*string)(&v.State), (*string)(&v.Algorithm),
+			&created, &activated, &changed, (*string)(&v.Reason), fixed(v.KCV[:]), &used)
+		if err != nil {
+			return err
+		}
+		v.Created = store.FromMicros(created)
+		v.Activated = store.FromMicros(activated)
+		v.StateChanged = store.FromMicros(changed)
+		key.Versions = append(key.Versions, v)
+		key.Uses[v.Number] = used
+	}
+	return rows.Err()
+}
+
+// readWraps reads all wraps of the key at once, in the order of the versions.
+func readWraps(ctx context.Context, db querier, r *keyring.Record) error {
+	rows, err := db.QueryContext(ctx, `
+		SELECT version, provider, kek_id, kek_version, blob, created
+		FROM wraps WHERE key_id = ? ORDER BY version, provider`, r.ID[:])
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var w keyring.Wrap
+	var number uint32
+	var created int64
+	i := 0
+	for rows.Next() {
+		if err := rows.Scan(&number, &w.Provider, &w.KEKID, &w.KEKVersion, &w.Blob, &created); err != nil {
+			return err
+		}
+		w.Created = store.FromMicros(created)
+		for i < len(r.Versions) && r.Versions[i].Number < number {
+			i++
+		}
+		if i == len(r.Versions) || r.Versions[i].Number != number {
+			return fmt.Errorf("%w: key %q has a wrap of version %d, which does not exist", store.ErrCorrupt, r.Name, number)
+		}
+		r.Versions[i].Wraps = append(r.Versions[i].Wraps, w)
+	}
+	return rows.Err()
+}
+
+// addLeases counts what is out on lease as used, expired or not.
+func addLeases(ctx context.Context, db querier, key *store.Key) error {
+	rows, err := db.QueryContext(ctx, `
+		SELECT version, sum(count) FROM leases WHERE key_id = ? GROUP BY version`, key.ID[:])
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var number uint32
+		var count uint64
+		if err := rows.Scan(&number, &count); err != nil {
+			return err
+		}
+		key.Uses[number] += count
+	}
+	return rows.Err()
+}
+
+// lastDigest takes the digest from the event's bytes, which the log covers, and
+// from no column beside them.
+func lastDigest(ctx context.Context, db querier, name string) (string, error) {
+	var b []byte
+	err := db.QueryRowContext(ctx, `SELECT bytes FROM events WHERE key = ? ORDER BY seq DESC LIMIT 1`, name).Scan(&b)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("%w: key %q has no event", store.ErrCorrupt, name)
+	}
+	if err != nil {
+		return "", err
+	}
+	e, err := history.Decode(b)
+	if err != nil {
+		return "", fmt.Errorf("%w: last event of key %q: %w", store.ErrCorrupt, name, err)
+	}
+	return e.Digest, nil
+}

@@ -1,0 +1,121 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/store"
+)
+
+// Acquire grants uses of the key's primary.
+func (s *Store) Acquire(ctx context.Context, r store.LeaseRequest) (store.Lease, error) {
+	if r.Owner == "" || r.Count == 0 || r.TTL <= 0 {
+		return store.Lease{}, fmt.Errorf("store %s: lease: a lease needs an owner, a count and a time to live: %+v", s.path, r)
+	}
+	var lease store.Lease
+	err := s.write(ctx, "lease", func(tx *sql.Tx) error {
+		if err := s.bookExpired(ctx, tx); err != nil {
+			return err
+		}
+		p, err := leasable(ctx, tx, r.Key)
+		if err != nil {
+			return err
+		}
+		lease, err = s.grant(ctx, tx, r, p)
+		return err
+	})
+	if err != nil {
+		return store.Lease{}, err
+	}
+	return lease, nil
+}
+
+// primary is a version that encrypts, and how many uses it has left.
+type primary struct {
+	key     keyring.KeyID
+	version uint32
+	left    uint64
+}
+
+// leasable answers the primary of a key, if it is active and below its limit.
+func leasable(ctx context.Context, db querier, name string) (primary, error) {
+	var p primary
+	var version sql.Null[uint32]
+	var limit, uses uint64
+	err := db.QueryRowContext(ctx, `
+		SELECT k.id, k.hard_limit, v.number, coalesce(v.used, 0) + coalesce(
+			(SELECT sum(count) FROM leases AS l WHERE l.key_id = v.key_id AND l.version = v.number), 0)
+		FROM keys AS k
+		LEFT JOIN versions AS v ON v.key_id = k.id AND v.number = k.primary_version AND v.state = 'active'
+		WHERE k.name = ?`, name).Scan(fixed(p.key[:]), &limit, &version, &uses)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return primary{}, fmt.Errorf("%w: %q", keyring.ErrUnknownKey, name)
+	case err != nil:
+		return primary{}, err
+	case !version.Valid:
+		return primary{}, fmt.Errorf("%w: %q", keyring.ErrNoPrimary, name)
+	}
+	if limit == 0 {
+		limit = math.MaxInt64 // what the column can count to
+	}
+	if uses >= limit {
+		return primary{}, fmt.Errorf("%w: version %d of key %q has %d of %d: rotate the key", keyring.ErrUsageLimit, version.V, name, uses, limit)
+	}
+	p.version, p.left = version.V, limit-uses
+	return p, nil
+}
+
+func (s *Store) grant(ctx context.Context, tx *sql.Tx, r store.LeaseRequest, p primary) (store.Lease, error) {
+	now := s.now()
+	expires := store.Micros(now.Add(min(r.TTL, store.MaxLeaseTTL)))
+	lease := store.Lease{
+		Key: r.Key, Version: p.version, Count: min(r.Count, p.left), Expires: store.FromMicros(expires),
+	}
+	err := tx.QueryRowContext(ctx, `
+		INSERT INTO leases (key_id, version, owner, count, granted, expires) VALUES (?, ?, ?, ?, ?, ?) RETURNING id`,
+		p.key[:], lease.Version, r.Owner, lease.Count, store.Micros(now), expires).Scan(&lease.ID)
+	return lease, err
+}
+
+// bookExpired counts every expired lease as used in full: its holder did not say
+// otherwise in time.
+func (s *Store) bookExpired(ctx context.Context, tx *sql.Tx) error {
+	now := store.Micros(s.now())
+	_, err := tx.ExecContext(ctx, `
+		UPDATE versions SET used = used + l.count
+		FROM (SELECT key_id, version, sum(count) AS count FROM leases WHERE expires <= ? GROUP BY key_id, version) AS l
+		WHERE versions.key_id = l.key_id AND versions.number = l.version`, now)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `DELETE FROM leases WHERE expires <= ?`, now)
+	return err
+}
+
+// Return books what was used of a lease and ends it.
+func (s *Store) Return(ctx context.Context, l store.Lease, used uint64) error {
+	if used > l.Count {
+		return fmt.Errorf("store %s: return lease: %d of %d uses: more than were granted", s.path, used, l.Count)
+	}
+	return s.write(ctx, "return lease", func(tx *sql.Tx) error {
+		if err := s.bookExpired(ctx, tx); err != nil {
+			return err
+		}
+		var key keyring.KeyID
+		var version uint32
+		err := tx.QueryRowContext(ctx, `DELETE FROM leases WHERE id = ? RETURNING key_id, version`, l.ID).Scan(fixed(key[:]), &version)
+		if errors.Is(err, sql.ErrNoRows) { // returned before, or expired
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE versions SET used = used + ? WHERE key_id = ? AND number = ?`, used, key[:], version)
+		return err
+	})
+}

@@ -1,0 +1,144 @@
+// Package sqlite is the embedded store: one SQLite file that several processes of
+// one machine share. It exists so that Keyrotor needs no server of its own, and it
+// leans on what SQLite is best at: a commit is on the disk, or it never happened.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/store"
+)
+
+// Config says which file, and what surrounds it.
+type Config struct {
+	// Path of the database file. Its folder must exist, on a local file system.
+	Path string
+	// Now is the store's clock, which expires claims and leases; time.Now if nil.
+	Now func() time.Time
+	// Log is told of creation and migration; nothing is logged if nil.
+	Log *slog.Logger
+}
+
+// Store is an open database. It may be used concurrently, and the same file may be
+// open several times, by this process and by others.
+type Store struct {
+	path string
+	id   keyring.StoreID
+	now  func() time.Time
+	// Writers queue in front of one connection, in order and as long as their
+	// context allows; within SQLite they would poll for the lock.
+	writer *sql.DB
+	reader *sql.DB
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the database, bringing an older schema up to date; if there is no
+// file it makes one with a new store id, readable by this user alone.
+//
+// store.ErrForeign, store.ErrCorrupt and store.ErrSchema say why a file is
+// refused.
+func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
+	s := &Store{now: cfg.Now}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	migrations, err := loadMigrations(migrationFiles)
+	if err != nil {
+		return nil, err
+	}
+	if s.path, err = absolute(cfg.Path); err != nil {
+		return nil, err
+	}
+	c := creator{path: s.path, migrations: migrations, now: s.now, log: log}
+	if err := c.createIfMissing(ctx); err != nil {
+		return nil, fmt.Errorf("store %s: %w", s.path, explain(err))
+	}
+	if err := s.connect(ctx, migrations, log); err != nil {
+		return nil, errors.Join(s.fail("open", err), s.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) connect(ctx context.Context, migrations []migration, log *slog.Logger) error {
+	if err := checkMode(s.path); err != nil {
+		return err
+	}
+	var err error
+	if s.writer, err = openWriter(s.path); err != nil {
+		return err
+	}
+	if err := checkEngine(ctx, s.writer); err != nil {
+		return err
+	}
+	if err := checkOurs(ctx, s.writer); err != nil {
+		return err
+	}
+	if err := setWAL(ctx, s.writer); err != nil {
+		return err
+	}
+	if err := migrate(ctx, s.writer, migrations, s.now(), log); err != nil {
+		return err
+	}
+	if s.reader, err = openReader(s.path); err != nil {
+		return err
+	}
+	s.id, err = readID(ctx, s.reader)
+	return err
+}
+
+// Close ends the connections. The last process to close the database also folds
+// the write-ahead log into it.
+func (s *Store) Close() error {
+	var err error
+	if s.reader != nil {
+		err = s.reader.Close()
+	}
+	if s.writer != nil {
+		err = errors.Join(err, s.writer.Close())
+	}
+	return err
+}
+
+// ID is the store's own UUID.
+func (s *Store) ID() keyring.StoreID { return s.id }
+
+func readID(ctx context.Context, db *sql.DB) (keyring.StoreID, error) {
+	var id keyring.StoreID
+	err := db.QueryRowContext(ctx, `SELECT store_id FROM meta`).Scan(fixed(id[:]))
+	return id, err
+}
+
+// write runs fn in one transaction that holds the write lock from the start, and
+// commits it if fn succeeds.
+func (s *Store) write(ctx context.Context, op string, fn func(*sql.Tx) error) error {
+	tx, err := s.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return s.fail(op, err)
+	}
+	defer tx.Rollback()
+	if err := fn(tx); err != nil {
+		return s.fail(op, err)
+	}
+	return s.fail(op, tx.Commit())
+}
+
+// read runs fn on one snapshot of the database.
+func (s *Store) read(ctx context.Context, op string, fn func(*sql.Tx) error) error {
+	tx, err := s.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return s.fail(op, err)
+	}
+	defer tx.Rollback()
+	return s.fail(op, fn(tx))
+}

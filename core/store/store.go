@@ -1,0 +1,192 @@
+// Package store says what Keyrotor's parts need to persist, as small interfaces;
+// the packages below it implement them. A store holds data and makes it last; the
+// rules about keys (which state may follow which, what a rotation does) are in
+// core/keyring and run inside the store's transactions as plain functions.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/keyrotor/keyrotor/core/history"
+	"github.com/keyrotor/keyrotor/core/keyring"
+)
+
+// The errors that every store answers.
+var (
+	// ErrKeyExists: the name is taken, now or in the past.
+	ErrKeyExists = errors.New("key exists")
+	// ErrFenced: the intent expired or is another's now; nothing was committed.
+	ErrFenced = errors.New("the operation lost its claim on the key to another process")
+	// ErrCorrupt: the database is damaged.
+	ErrCorrupt = errors.New("the store is damaged")
+	// ErrSchema: the database was written by a newer build, or by one whose
+	// migrations differ from this one's.
+	ErrSchema = errors.New("the store has a schema that this build does not know")
+	// ErrForeign: the database is another program's.
+	ErrForeign = errors.New("not a Keyrotor store")
+	// ErrBusy: other processes kept the store locked for too long.
+	ErrBusy = errors.New("the store is busy")
+	// ErrFull: there is no room to write; nothing was changed.
+	ErrFull = errors.New("no room left for the store")
+	// ErrReadOnly: this process may read the store but not write it.
+	ErrReadOnly = errors.New("the store is read-only")
+	// ErrRecord: a change that would leave a key's record inconsistent.
+	ErrRecord = errors.New("inconsistent key record")
+)
+
+// Store is everything; consumers ask for the part they need.
+type Store interface {
+	Keys
+	Intents
+	Leases
+	Events
+	Log
+	Close() error
+}
+
+// Keys reads and changes key records.
+type Keys interface {
+	// ID is the store's own UUID.
+	ID() keyring.StoreID
+	// Names lists the keys in order.
+	Names(ctx context.Context) ([]string, error)
+	// Key reads one key; keyring.ErrUnknownKey if there is none.
+	Key(ctx context.Context, name string) (Key, error)
+	// KeyName finds the key whose id starts with prefix, which the binary
+	// ciphertext carries; keyring.ErrUnknownKey if there is none.
+	KeyName(ctx context.Context, prefix [8]byte) (string, error)
+	// Revision grows with each update of a key: one cheap read tells a process
+	// that polls whether to look again.
+	Revision(ctx context.Context) (uint64, error)
+	// Update changes one key and appends its events, all or nothing.
+	Update(ctx context.Context, u Update) (Key, error)
+}
+
+// Key is a key as it is stored, and what the store knows beside the record.
+type Key struct {
+	keyring.Record
+	// LastDigest is the digest that the key's newest event carries, in hex.
+	LastDigest string
+	// Uses counts per version: used for good plus outstanding leases.
+	Uses map[uint32]uint64
+}
+
+// Update is one transaction on one key.
+type Update struct {
+	Name string
+	// Create: the key must not exist; Apply gets an empty record and fills it.
+	Create bool
+	// Fence, if set, is the intent that must still be held at the commit. The
+	// commit ends it.
+	Fence *Intent
+	// Apply changes the record in place and answers the events that say so; a
+	// change without an event is refused. The store gives the events Seq, Key,
+	// KeyID, Digest and, where zero, Time. Apply has no side effects: it may run
+	// more than once.
+	Apply func(*keyring.Record) ([]history.Event, error)
+}
+
+// Intents are claims on keys. An intent is recorded before anything is done
+// outside, and at most one of a key is alive. It ends with the commit, or by End,
+// or it expires on the store's clock. It holds up no update that has no fence: a
+// suspension must not wait for a rotation that hangs.
+type Intents interface {
+	// Begin claims a key (which need not exist yet). *HeldError if another claim
+	// is alive. An expired claim is replaced.
+	Begin(ctx context.Context, c Claim) (Intent, error)
+	// End gives a claim up. Ending one that is no longer held succeeds.
+	End(ctx context.Context, in Intent) error
+	// Intents lists the claims that are recorded, expired ones included.
+	Intents(ctx context.Context) ([]Intent, error)
+}
+
+// Claim asks for an intent.
+type Claim struct {
+	Key       string
+	Kind      string // "create", "rotate"
+	Operation string
+	Owner     string // identity of the process
+	TTL       time.Duration
+	// Replace is the token of an intent that may be replaced before it expires,
+	// because its owner is known to be gone; 0 replaces none. Were the owner alive
+	// after all, its commit would be fenced.
+	Replace uint64
+}
+
+// Intent is a claim that was granted.
+type Intent struct {
+	Key       string
+	Kind      string
+	Operation string
+	Owner     string
+	// Token grows with each claim of the store: the fencing token.
+	Token   uint64
+	Started time.Time
+	Expires time.Time
+}
+
+// HeldError says who holds the key.
+type HeldError struct {
+	Intent Intent
+	// Wait is how long until the claim expires, on the store's clock.
+	Wait time.Duration
+}
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("key %q is being worked on (%s, since %s, by %s); the claim ends within %s",
+		e.Intent.Key, e.Intent.Kind, e.Intent.Started.UTC().Format(time.RFC3339), e.Intent.Owner, e.Wait.Round(time.Second))
+}
+
+// Leases hand out uses of a key's primary version, so that a count is durable
+// before the uses happen: what a crashed process held counts as used.
+type Leases interface {
+	// Acquire grants up to Count uses of the current primary, fewer near the
+	// version's hard limit, for at most MaxLeaseTTL. keyring.ErrNoPrimary,
+	// keyring.ErrUsageLimit.
+	Acquire(ctx context.Context, r LeaseRequest) (Lease, error)
+	// Return gives a lease back and books what was used of it. Returning one
+	// that has expired changes nothing: it is booked in full already.
+	Return(ctx context.Context, l Lease, used uint64) error
+}
+
+// MaxLeaseTTL is the longest that a lease lasts: a suspension acts everywhere at
+// the latest after it.
+const MaxLeaseTTL = 15 * time.Minute
+
+// LeaseRequest asks for uses.
+type LeaseRequest struct {
+	Key   string
+	Owner string
+	Count uint64
+	TTL   time.Duration
+}
+
+// Lease is a number of granted uses of one version.
+type Lease struct {
+	ID      int64
+	Key     string
+	Version uint32
+	Count   uint64
+	Expires time.Time
+}
+
+// Events reads the history.
+type Events interface {
+	// Events answers the bytes of events as they were stored, newest first, at
+	// most MaxEvents at once.
+	Events(ctx context.Context, q history.Query) (history.Page, error)
+}
+
+// MaxEvents is the largest page of events.
+const MaxEvents = 1000
+
+// Log is the Merkle tree over the history.
+type Log interface {
+	// Root is the number of events and the tree hash over all of them.
+	Root(ctx context.Context) (size uint64, root tlog.Hash, err error)
+}

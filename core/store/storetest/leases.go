@@ -1,0 +1,166 @@
+package storetest
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/store"
+)
+
+func (s *suite) acquire(count uint64) store.Lease {
+	s.Helper()
+	l, err := s.Acquire(s.Context(), store.LeaseRequest{Key: "payments", Owner: "p1", Count: count, TTL: time.Minute})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return l
+}
+
+func (s *suite) giveBack(l store.Lease, used uint64) {
+	s.Helper()
+	if err := s.Return(s.Context(), l, used); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func testLeases(s *suite) {
+	s.create("payments")
+	l := s.acquire(64)
+	want := store.Lease{
+		ID: l.ID, Key: "payments", Version: 1, Count: 64,
+		Expires: s.clock.Now().Truncate(time.Microsecond).Add(time.Minute),
+	}
+	if l != want {
+		s.Errorf("Acquire = %+v, want %+v", l, want)
+	}
+	other := s.acquire(10)
+	s.count("payments", 1, 74) // what is out counts as used
+
+	s.giveBack(l, 5)
+	s.count("payments", 1, 15)
+	s.giveBack(l, 64) // returned before: changes nothing
+	s.count("payments", 1, 15)
+	if err := s.Return(s.Context(), other, 11); err == nil {
+		s.Error("more uses were returned than granted")
+	}
+	s.count("payments", 1, 15)
+	s.giveBack(other, 10)
+	s.count("payments", 1, 15)
+
+	// The next lease is not ended by one that was returned.
+	next := s.acquire(7)
+	s.giveBack(other, 0)
+	s.count("payments", 1, 22)
+
+	// Uses stay with their version.
+	s.change("payments", func(r *keyring.Record) { s.addVersion(r) })
+	s.count("payments", 1, 22)
+	s.count("payments", 2, 0)
+	s.giveBack(next, 1)
+	s.count("payments", 1, 16)
+	if l := s.acquire(3); l.Version != 2 {
+		s.Errorf("a lease on version %d after the rotation", l.Version)
+	}
+	updated := s.change("payments", func(r *keyring.Record) { r.Settings.MinDecryptVersion = 1 })
+	if updated.Uses[1] != 16 || updated.Uses[2] != 3 {
+		s.Errorf("Update answers the uses %v", updated.Uses)
+	}
+
+	for _, r := range []store.LeaseRequest{
+		{Key: "payments", Count: 1, TTL: time.Second},
+		{Key: "payments", Owner: "p", TTL: time.Second},
+		{Key: "payments", Owner: "p", Count: 1},
+	} {
+		if _, err := s.Acquire(s.Context(), r); err == nil {
+			s.Errorf("incomplete request %+v was granted", r)
+		}
+	}
+	long, err := s.Acquire(s.Context(), store.LeaseRequest{Key: "payments", Owner: "p1", Count: 1, TTL: time.Hour})
+	if want := s.clock.Now().Truncate(time.Microsecond).Add(store.MaxLeaseTTL); err != nil || !long.Expires.Equal(want) {
+		s.Errorf("a lease for an hour expires %v, want %v (%v)", long.Expires, want, err)
+	}
+}
+
+// testLeaseExpires: a process that died may have used all that it held.
+func testLeaseExpires(s *suite) {
+	s.create("payments")
+	unswept, swept := s.acquire(10), s.acquire(20)
+	s.clock.Advance(time.Minute)
+	s.count("payments", 1, 30)
+	s.giveBack(unswept, 1) // too late
+	s.count("payments", 1, 30)
+	s.acquire(5)
+	s.giveBack(swept, 0) // too late as well
+	s.count("payments", 1, 35)
+}
+
+func testLeaseLimit(s *suite) {
+	s.create("payments") // its limit is 1000
+	s.giveBack(s.acquire(600), 600)
+	last := s.acquire(500)
+	if last.Count != 400 {
+		s.Errorf("granted %d of 500 with 400 left", last.Count)
+	}
+	full := func() {
+		s.Helper()
+		_, err := s.Acquire(s.Context(), store.LeaseRequest{Key: "payments", Owner: "p2", Count: 1, TTL: time.Minute})
+		if !errors.Is(err, keyring.ErrUsageLimit) {
+			s.Errorf("at the limit: %v", err)
+		}
+	}
+	full()
+	s.giveBack(last, 399)
+	if l := s.acquire(500); l.Count != 1 {
+		s.Errorf("granted %d with 1 left", l.Count)
+	}
+	s.clock.Advance(time.Hour)
+	full()
+	s.count("payments", 1, 1000)
+
+	s.change("payments", func(r *keyring.Record) { r.Settings.HardLimit = 0 })
+	if l := s.acquire(1 << 40); l.Count != 1<<40 {
+		s.Errorf("granted %d without a limit", l.Count)
+	}
+}
+
+func testLeaseNeedsPrimary(s *suite) {
+	request := store.LeaseRequest{Key: "payments", Owner: "p1", Count: 1, TTL: time.Minute}
+	if _, err := s.Acquire(s.Context(), request); !errors.Is(err, keyring.ErrUnknownKey) {
+		s.Errorf("no such key: %v", err)
+	}
+	s.create("payments")
+	s.change("payments", func(r *keyring.Record) {
+		if err := r.SetState(1, keyring.Suspended, s.clock.Now()); err != nil {
+			s.Fatal(err)
+		}
+	})
+	if _, err := s.Acquire(s.Context(), request); !errors.Is(err, keyring.ErrNoPrimary) {
+		s.Errorf("suspended: %v", err)
+	}
+}
+
+// testRacingLeases: together they never get more than there is.
+func testRacingLeases(s *suite) {
+	s.create("payments")
+	var granted atomic.Uint64
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for range 3 {
+				l, err := s.Acquire(s.Context(), store.LeaseRequest{Key: "payments", Owner: numbered("p", i), Count: 70, TTL: time.Minute})
+				if err != nil && !errors.Is(err, keyring.ErrUsageLimit) {
+					s.Error(err)
+				}
+				granted.Add(l.Count)
+			}
+		})
+	}
+	wg.Wait()
+	if n := granted.Load(); n != 1000 {
+		s.Errorf("%d uses were granted of 1000", n)
+	}
+	s.count("payments", 1, 1000)
+}

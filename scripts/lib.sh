@@ -1,0 +1,62 @@
+# shellcheck shell=sh
+# What the scripts beside this file share; each one sources it first.
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+
+bold='' red='' green='' dim='' plain=''
+# shellcheck disable=SC2034 # each script uses some of them
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ] && [ "${TERM:-dumb}" != dumb ]; then
+	esc=$(printf '\033')
+	bold="${esc}[1m" red="${esc}[31m" green="${esc}[32m" dim="${esc}[2m" plain="${esc}[0m"
+fi
+
+# help prints the comment at the head of the running script.
+help() {
+	sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
+}
+
+# die says what is wrong and ends the script.
+die() {
+	printf '%s: %s\n' "${0##*/}" "$*" >&2
+	exit 1
+}
+
+# misuse is die for a wrong command line.
+misuse() {
+	printf '%s: %s\nTry: %s --help\n' "${0##*/}" "$*" "$0" >&2
+	exit 2
+}
+
+# need_go says in time, and in words, that there is no Go.
+need_go() {
+	command -v go >/dev/null || die "go not found: install Go $(sed -n 's/^go //p' "$root/go.mod") or newer from https://go.dev/dl"
+}
+
+# nested_modules lists the folders below the root that are Go modules of their own
+# and hold code; scripts/tools/* only pin versions.
+nested_modules() {
+	(cd "$root" && find . -name go.mod ! -path ./go.mod ! -path '*/testdata/*') | while read -r mod; do
+		folder=$(dirname "$mod")
+		[ -z "$(find "$root/$folder" -name '*.go')" ] || printf '%s\n' "${folder#./}"
+	done
+}
+
+# tools prints the folder that holds the tools which the nested module
+# scripts/tools/$1 pins; the other arguments name their packages. They are built
+# at first use and again when a version or Go itself changes.
+tools() {
+	module=$root/scripts/tools/$1
+	shift
+	key=$(cat "$module/go.mod" "$module/go.sum" | cksum | tr ' ' -)
+	folder=${XDG_CACHE_HOME:-$HOME/.cache}/keyrotor/tools/$(go env GOVERSION)-$key
+	mkdir -p "$folder"
+	for package in "$@"; do
+		tool=${package##*/}
+		[ -x "$folder/$tool" ] && continue
+		printf 'building %s (once; it stays in %s)\n' "$tool" "$folder" >&2
+		# Renamed into place, so that a build cut short leaves no half tool.
+		(cd "$module" && GOOS='' GOARCH='' GOFLAGS='' CGO_ENABLED=0 go build -buildvcs=false -o "$folder/$tool.$$" "$package") &&
+			mv "$folder/$tool.$$" "$folder/$tool" || return 1
+	done
+	printf '%s\n' "$folder"
+}
