@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
+	"time"
 )
 
 // child is the operating system's side of one plugin process. It implements
@@ -28,8 +29,9 @@ type child struct {
 	stdout, stderr *os.File
 	lifeline       *os.File
 
-	exited chan struct{} // closed once state is set
-	state  string
+	exited chan struct{} // closed once the rest is set
+	state  string        // e.g. "signal: killed"
+	ended  time.Time
 }
 
 func newChild(typ, path, hash string, env []string) *child {
@@ -40,7 +42,7 @@ func newChild(typ, path, hash string, env []string) *child {
 // whoever may write to the file can change it between the two steps: the hash
 // guards against a wrong or replaced binary, the permissions that [Find] demands
 // against somebody who waits for that moment.
-func (c *child) Start(context.Context) (err error) {
+func (c *child) Start(ctx context.Context) (err error) {
 	actual, err := hashFile(c.path)
 	if err != nil {
 		return err
@@ -53,36 +55,21 @@ func (c *child) Start(context.Context) (err error) {
 	if c.killed {
 		return errors.New("the start was called off")
 	}
-	var theirs []*os.File
 	defer func() {
-		closeAll(theirs)
 		if err != nil {
 			c.closePipes()
 		}
 	}()
-	pipe := func(ours **os.File, hostReads bool) {
-		r, w, pipeErr := os.Pipe()
-		if pipeErr != nil {
-			err = errors.Join(err, pipeErr)
-			return
-		}
-		if hostReads {
-			*ours, theirs = r, append(theirs, w)
-		} else {
-			*ours, theirs = w, append(theirs, r)
-		}
-	}
-	pipe(&c.stdout, true)
-	pipe(&c.stderr, true)
-	pipe(&c.lifeline, false)
+	stdout, stderr, lifeline, err := c.openPipes()
+	defer closeAll(stdout, stderr, lifeline) // the plugin has its own copies by then
 	if err != nil {
 		return fmt.Errorf("plugin %q: %w", c.typ, err)
 	}
-	cmd := exec.Command(c.path)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), c.path) // ctx ends with the start
 	cmd.Env = c.env
-	cmd.Stdout, cmd.Stderr = theirs[0], theirs[1]
+	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.SysProcAttr = ownGroup()
-	passLifeline(cmd, theirs[2])
+	passLifeline(cmd, lifeline)
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("plugin %q: %w", c.typ, err)
 	}
@@ -91,13 +78,26 @@ func (c *child) Start(context.Context) (err error) {
 	return nil
 }
 
+// openPipes makes the three pipes and answers the plugin's ends. Those that were
+// opened before an error are there to be closed.
+func (c *child) openPipes() (stdout, stderr, lifeline *os.File, err error) {
+	if c.stdout, stdout, err = os.Pipe(); err != nil {
+		return
+	}
+	if c.stderr, stderr, err = os.Pipe(); err != nil {
+		return
+	}
+	lifeline, c.lifeline, err = os.Pipe()
+	return
+}
+
 func (c *child) reap() {
 	_ = c.cmd.Wait() // the state says it all
 	// The children that the plugin left behind keep the group alive, and with it
 	// its number from being reused. If there are none, the number became free this
 	// instant, and the kernel hands numbers out in turn.
 	killGroup(c.cmd.Process)
-	c.state = c.cmd.ProcessState.String()
+	c.state, c.ended = c.cmd.ProcessState.String(), time.Now()
 	close(c.exited)
 }
 
@@ -130,7 +130,7 @@ func (c *child) cutOff() {
 }
 
 func (c *child) closePipes() {
-	closeAll([]*os.File{c.stdout, c.stderr, c.lifeline})
+	closeAll(c.stdout, c.stderr, c.lifeline)
 }
 
 func (c *child) hasExited() bool {
@@ -172,7 +172,7 @@ func (c *child) PluginToHost(network, addr string) (string, string, error) { ret
 
 func (c *child) HostToPlugin(network, addr string) (string, string, error) { return network, addr, nil }
 
-func closeAll(files []*os.File) {
+func closeAll(files ...*os.File) {
 	for _, f := range files {
 		if f != nil {
 			_ = f.Close() // a second close fails, and means nothing

@@ -31,7 +31,7 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 
 	body := provider.Body{Attributes: map[string]any{"path": filepath.Join(dir, "kek.json")}}
 	if err := c.Add("dev", "local", body); err != nil {

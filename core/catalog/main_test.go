@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,8 +24,9 @@ import (
 	"github.com/keyrotor/keyrotor/core/provider"
 )
 
-// hostEnv makes the test binary a host that is to be killed; see TestHostKilled.
-const hostEnv = "CATALOG_TEST_HOST_JOURNAL"
+// hostEnv makes the test binary a host that is to be killed, with the plugins of
+// the directory that it names; see TestHostKilled.
+const hostEnv = "CATALOG_TEST_HOST"
 
 // fixture is what every test shares: built plugins and their pins.
 type fixture struct {
@@ -35,16 +37,19 @@ type fixture struct {
 var plugins fixture
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(hostEnv); dir != "" {
+		beHost(dir)
+	}
+	if slices.Contains(os.Args, "-test.fuzzworker") {
+		os.Exit(m.Run()) // is killed at its end, and needs no plugins
+	}
 	tmp, err := os.MkdirTemp("", "catalog-test-")
 	if err == nil {
-		err = plugins.build(tmp)
+		plugins, err = build(tmp)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
-	}
-	if journal := os.Getenv(hostEnv); journal != "" {
-		beHost(journal)
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		_ = os.RemoveAll(tmp)
@@ -52,32 +57,22 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// build compiles the plugins, unless this process is a host that a test started
-// with plugins that lie there already.
-func (f *fixture) build(tmp string) error {
-	lockFile := filepath.Join(tmp, "plugins.lock")
-	f.dir = tmp
-	if dir := os.Getenv(hostEnv + "_PLUGINS"); dir != "" {
-		f.dir, lockFile = dir, filepath.Join(dir, "plugins.lock")
-	} else {
-		for typ, pkg := range map[string]string{"faulty": "./testdata/faulty", "local": "../../plugins/local"} {
-			out, err := exec.Command("go", "build", "-o", filepath.Join(tmp, FileName(typ)), pkg).CombinedOutput()
-			if err != nil {
-				return fmt.Errorf("building %s: %w\n%s", pkg, err, out)
-			}
-		}
-		lock := NewLock()
-		if err := lock.Pin(context.Background(), tmp, slog.New(slog.DiscardHandler)); err != nil {
-			return err
-		}
-		if err := lock.Write(lockFile); err != nil {
-			return err
+// build compiles the plugins into dir and pins them in a file beside them.
+func build(dir string) (fixture, error) {
+	for typ, pkg := range map[string]string{"faulty": "./testdata/faulty", "local": "../../plugins/local"} {
+		out, err := exec.Command("go", "build", "-o", filepath.Join(dir, FileName(typ)), pkg).CombinedOutput()
+		if err != nil {
+			return fixture{}, fmt.Errorf("building %s: %w\n%s", pkg, err, out)
 		}
 	}
-	var err error
-	f.lock, err = ReadLock(lockFile)
-	return err
+	lock := NewLock()
+	if err := lock.Pin(context.Background(), dir, slog.New(slog.DiscardHandler)); err != nil {
+		return fixture{}, err
+	}
+	return fixture{dir, lock}, lock.Write(lockIn(dir))
 }
+
+func lockIn(dir string) string { return filepath.Join(dir, "plugins.lock") }
 
 // host is a catalog under test with its surroundings.
 type host struct {
@@ -235,15 +230,8 @@ func wantCode(t testing.TB, err error, code provider.Code) {
 }
 
 // beHost starts a plugin, says its process id and waits to be killed.
-func beHost(journal string) {
-	c, err := New(Config{PluginDir: plugins.dir, Lock: plugins.lock})
-	if err == nil {
-		err = c.Add("prod", "faulty", provider.Body{Attributes: map[string]any{"journal": journal}})
-	}
-	if err != nil {
-		panic(err)
-	}
-	in, err := c.Provider("prod")
+func beHost(dir string) {
+	in, c, err := killedHost(dir)
 	if err == nil {
 		_, err = in.Check(context.Background(), provider.CheckRequest{})
 	}
@@ -254,4 +242,20 @@ func beHost(journal string) {
 	fmt.Println("plugin", pid)
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // never comes
 	os.Exit(1)
+}
+
+func killedHost(dir string) (*Instance, *Catalog, error) {
+	lock, err := ReadLock(lockIn(dir))
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := New(Config{PluginDir: dir, Lock: lock})
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := c.Add("prod", "faulty", provider.Body{Attributes: map[string]any{"journal": dir, "fault": "quiet"}}); err != nil {
+		return nil, nil, err
+	}
+	in, err := c.Provider("prod")
+	return in, c, err
 }

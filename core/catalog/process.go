@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -161,7 +162,8 @@ func (p *process) connect(ctx context.Context, client *plugin.Client) (plugin.Cl
 		return r.rpc, r.err
 	case <-ctx.Done():
 		_ = p.child.Kill(ctx)
-		<-done // the connection broke with the process
+		p.child.cutOff()
+		<-done // the streams and the connection ended with the process
 		return nil, context.Cause(ctx)
 	}
 }
@@ -169,8 +171,7 @@ func (p *process) connect(ctx context.Context, client *plugin.Client) (plugin.Cl
 // launchError says why a start failed. What the plugin printed instead of the
 // handshake is part of go-plugin's message.
 func (p *process) launchError(ctx context.Context, b binary, err error) error {
-	var mismatch *MismatchError
-	if errors.As(err, &mismatch) {
+	if _, ok := errors.AsType[*MismatchError](err); ok {
 		return err
 	}
 	if ctx.Err() != nil {
@@ -243,8 +244,8 @@ func (p *process) configuration(id string) *configuration {
 // seconds, whatever the plugin does. A second call waits for the first.
 func (p *process) stop() {
 	p.stopOnce.Do(func() {
-		for i := len(p.closers) - 1; i >= 0; i-- {
-			p.closers[i]()
+		for _, undo := range slices.Backward(p.closers) {
+			undo()
 		}
 	})
 }

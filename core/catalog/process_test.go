@@ -179,6 +179,7 @@ func TestStartFailures(t *testing.T) {
 		"chatter": "welcome to",
 		"flood":   "did not start",
 		"hang":    "was not ready in time",
+		"escapee": "was not ready in time",
 	} {
 		t.Run(fault, func(t *testing.T) {
 			t.Setenv("FAULTY_START", fault)
@@ -190,11 +191,15 @@ func TestStartFailures(t *testing.T) {
 			b.redact = &redactor{}
 			ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 			defer cancel()
-			if fault == "hang" {
+			if strings.Contains(want, "in time") {
 				ctx, cancel = context.WithTimeout(ctx, 200*time.Millisecond)
 				defer cancel()
 			}
+			begin := time.Now()
 			_, err = launch(ctx, b)
+			if took := time.Since(begin); took > startTimeout/2 {
+				t.Errorf("the start was given up after %s", took)
+			}
 			wantCode(t, err, provider.PluginCrashed)
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("got %v, want it to say %q", err, want)
@@ -231,9 +236,10 @@ func TestWrongNameIsRefused(t *testing.T) {
 
 func TestStoppedPlugin(t *testing.T) {
 	t.Parallel()
-	h := newHost(t, func(c *Config) { c.Timeout = 300 * time.Millisecond })
+	h := newHost(t, nil)
 	in := h.add("prod", "none")
 	check(t, in)
+	in.timeout = 300 * time.Millisecond
 	pid := h.mustPID("prod")
 	signalTo(t, pid, syscall.SIGSTOP)
 	begin := time.Now()
@@ -261,19 +267,18 @@ func TestStoppedPlugin(t *testing.T) {
 // TestHungPluginIsReplaced shows that a plugin which answers nothing is not kept.
 func TestHungPluginIsReplaced(t *testing.T) {
 	t.Parallel()
-	h := newHost(t, func(c *Config) { c.Timeout = 200 * time.Millisecond })
+	h := newHost(t, nil)
 	in := h.add("prod", "none")
 	check(t, in)
+	in.timeout = 200 * time.Millisecond
 	pid := h.mustPID("prod")
 	signalTo(t, pid, syscall.SIGSTOP)
 	if _, err := in.RotateKey(context.Background(), provider.RotateKeyRequest{}); err == nil {
 		t.Fatal("a stopped plugin answered")
 	}
 	waitGone(t, pid, probeTimeout+10*time.Second)
-	eventually(t, "an answer from another process", func() bool {
-		_, err := in.Check(context.Background(), provider.CheckRequest{})
-		return err == nil
-	})
+	in.timeout = DefaultTimeout
+	check(t, in)
 	if h.mustPID("prod") == pid {
 		t.Error("the same process answers")
 	}
@@ -293,6 +298,32 @@ func TestPluginsChildrenEndWithIt(t *testing.T) {
 		t.Errorf("a child that keeps the streams open delayed Close by %s", took)
 	}
 	waitGone(t, child, 5*time.Second)
+}
+
+// TestEscapedChildDoesNotHoldTheHost has a process that left the plugin's group
+// keep the plugin's streams open. It is out of reach, but nothing waits for it.
+func TestEscapedChildDoesNotHoldTheHost(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, nil)
+	child, err := strconv.Atoi(check(t, h.add("prod", "escapee")).Identity)
+	if err != nil || !alive(child) {
+		t.Fatalf("no child: %v", err)
+	}
+	defer signalTo(t, child, syscall.SIGKILL)
+	pid := h.mustPID("prod")
+	begin := time.Now()
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begin); took > killAfter+reapTimeout+2*time.Second {
+		t.Errorf("Close took %s", took)
+	}
+	if alive(pid) {
+		t.Error("the plugin outlived Close")
+	}
+	if strings.Contains(h.log.String(), "holds on to") {
+		t.Error("go-plugin still waits for the streams")
+	}
 }
 
 func TestNoiseIsHarmless(t *testing.T) {

@@ -33,7 +33,7 @@ type supervisor struct {
 	locate func() (binary, error)
 	redact *redactor
 
-	ctx    context.Context // ends with Close
+	ctx    context.Context //nolint:containedctx // the supervisor's own life, which ends with Close
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
@@ -132,8 +132,8 @@ func (s *supervisor) acquire(ctx context.Context) (*process, error) {
 	}
 }
 
-// noteEnd counts the end of the current process, if it has ended. The caller
-// holds mu.
+// noteEnd counts the end of the current process, if there was one. The caller
+// holds mu and knows that it has ended.
 func (s *supervisor) noteEnd() {
 	p := s.current
 	if p == nil {
@@ -141,8 +141,7 @@ func (s *supervisor) noteEnd() {
 	}
 	s.current = nil
 	s.lastEnd = p.crashed(nil)
-	now := time.Now()
-	s.restarts.ended(now, now.Sub(p.started))
+	s.restarts.ended(p.child.ended, p.child.ended.Sub(p.started))
 }
 
 // start carries one attempt out. It runs apart from the calls that wait for it,
@@ -179,7 +178,7 @@ func (s *supervisor) launch(pause time.Duration) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.log.Info("plugin started", "version", p.info.Version, "process", p.child.pid())
+	b.log.Info("plugin started", "version", p.info.Version, "pid", p.child.pid())
 	s.tasks.Go(func() { s.watch(p, b) })
 	return p, nil
 }
@@ -188,7 +187,7 @@ func (s *supervisor) launch(pause time.Duration) (*process, error) {
 func (s *supervisor) watch(p *process, b binary) {
 	select {
 	case <-p.child.exited:
-		b.log.Warn("plugin process ended unexpectedly", "process", p.child.pid(), "state", p.child.state)
+		b.log.Warn("plugin process ended unexpectedly", "pid", p.child.pid(), "state", p.child.state)
 	case <-s.ctx.Done():
 	}
 	p.stop()

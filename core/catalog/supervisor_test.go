@@ -140,6 +140,21 @@ func TestKilledWhileIdle(t *testing.T) {
 	}
 }
 
+func TestForgottenInstanceIsConfiguredAgain(t *testing.T) {
+	h := newHost(t, nil)
+	in := h.add("prod", "none")
+	check(t, in)
+	if err := in.plugin.current.client.CloseInstance(context.Background(), "prod"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.RotateKey(context.Background(), provider.RotateKeyRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if n := h.calls("prod", "Configure"); n != 2 {
+		t.Errorf("%d Configure calls, want 2", n)
+	}
+}
+
 func TestCrashInMidCall(t *testing.T) {
 	h := newHost(t, nil)
 	in := h.add("prod", "crash-once")
@@ -183,24 +198,24 @@ func TestCrashLoopOpensTheCircuit(t *testing.T) {
 	h.policy = restartPolicy{healthy: time.Hour, first: time.Millisecond, longest: time.Hour, budget: 2}
 	in := h.add("prod", "crash")
 	ctx := context.Background()
-	crash := func() error {
+	crash := func() string {
 		_, err := in.RotateKey(ctx, provider.RotateKeyRequest{})
 		wantCode(t, err, provider.PluginCrashed)
-		return err
+		return err.Error()
 	}
 	for range 3 {
-		crash()
+		_ = crash()
 	}
 	h.plugins["faulty"].mu.Lock()
 	h.plugins["faulty"].noteEnd()
 	h.plugins["faulty"].restarts.next = time.Now().Add(time.Hour)
 	h.plugins["faulty"].mu.Unlock()
-	err := crash()
-	if want := `plugin "faulty" ended 3 times in a row and rests for another 1h0m0s`; !strings.Contains(err.Error(), want) {
-		t.Errorf("got %v, want it to say %s", err, want)
+	text := crash()
+	if want := `plugin "faulty" ended 3 times in a row and rests for another 1h0m0s`; !strings.Contains(text, want) {
+		t.Errorf("got %s, want it to say %s", text, want)
 	}
-	if !strings.Contains(err.Error(), "exit status 3") {
-		t.Errorf("the error does not say how it ended: %v", err)
+	if !strings.Contains(text, "exit status 3") {
+		t.Errorf("the error does not say how it ended: %s", text)
 	}
 	if n := h.calls("prod", "RotateKey"); n != 3 {
 		t.Errorf("the plugin saw %d calls, want 3: the circuit is open", n)
@@ -208,7 +223,7 @@ func TestCrashLoopOpensTheCircuit(t *testing.T) {
 	h.plugins["faulty"].mu.Lock()
 	h.plugins["faulty"].restarts.next = time.Now()
 	h.plugins["faulty"].mu.Unlock()
-	crash()
+	_ = crash()
 	if n := h.calls("prod", "RotateKey"); n != 4 {
 		t.Errorf("the plugin saw %d calls, want 4: a pause that is over lets one through", n)
 	}
@@ -296,7 +311,7 @@ func TestHostKilled(t *testing.T) {
 	}
 	defer os.RemoveAll(tmp)
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), hostEnv+"="+t.TempDir(), hostEnv+"_PLUGINS="+plugins.dir, "TMPDIR="+tmp)
+	cmd.Env = append(os.Environ(), hostEnv+"="+plugins.dir, "TMPDIR="+tmp)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

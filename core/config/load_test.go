@@ -175,10 +175,9 @@ provider "local" "main" {
 
 func TestLoadDefaults(t *testing.T) {
 	const bom = "\ufeff"
-	brackets := strings.Repeat("[", 2*maxNesting)
 	dir := inFolder(t, map[string]string{
-		"keyrotor.hcl":  bom + base + "# " + brackets,
-		"keyrotor.json": bom + openTop + `"//": "\"` + brackets + `"}`,
+		"keyrotor.hcl":  bom + base,
+		"keyrotor.json": bom + openTop + `"//": "a comment"}`,
 	})
 	for _, name := range []string{"keyrotor.hcl", "keyrotor.json"} {
 		file, err := Load(name)

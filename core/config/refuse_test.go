@@ -152,10 +152,10 @@ func TestLoadRefusesJSON(t *testing.T) {
 			"variable", openTop + "\n" + `"plugins": {"lock": "${s3cret}"}}`,
 			`k.json:2:21: attribute "lock" in plugins: there are no variables; a string stands in double quotes`,
 		},
-		{"deep", strings.Repeat("[", 1<<14), `k.json:1:65: nested too deeply`},
+		{"brackets", strings.Repeat("[", maxBrackets+1), `k.json: too many brackets: not a config file`},
 		{
-			"deep template", openTop + "\n" + `"plugins": {"lock": "${` + strings.Repeat("(", 1<<14) + `"}}`,
-			`k.json:2:21: attribute "lock" in plugins: nested too deeply`,
+			"chain", openTop + "\n" + `"plugins": {"lock": "${` + strings.Repeat("!", 1<<14) + `1}"}}`,
+			`k.json:2:21: attribute "lock" in plugins: only a literal value, env("NAME") or file("path") may stand here`,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -185,10 +185,13 @@ func TestSyntaxErrors(t *testing.T) {
 		{"a = 's3cret'\n", `k.hcl:1:5: syntax error: invalid character; strings stand in double quotes "…", and nothing ends a line but a newline`},
 		{`a = "s3\cret"` + "\n", `k.hcl:1:8: syntax error: invalid escape sequence; a backslash in a string is written \\`},
 		{"a {\n", "k.hcl:1:3: syntax error: unclosed configuration block; its closing brace } is missing"},
-		{"a = " + strings.Repeat("[", 1<<14), "k.hcl:1:69: nested too deeply"},
-		{strings.Repeat("a {\n", 1<<14), "k.hcl:65:3: nested too deeply"},
+		{"a = " + strings.Repeat("[", maxBrackets+1), "k.hcl:1:20005: too many brackets: not a config file"},
+		{strings.Repeat("a {\n", maxBrackets+1), "k.hcl:20001:3: too many brackets: not a config file"},
+		{strings.Repeat("a {\nb c }\n", maxBrackets+1), "k.hcl:40001:3: too many brackets: not a config file"},
 		{"a = " + strings.Repeat("!", 1<<14), `k.hcl:1:5: only a literal value, env("NAME") or file("path") may stand here`},
 		{"a = " + strings.Repeat("-", 1<<14), `k.hcl:1:5: only a literal value, env("NAME") or file("path") may stand here`},
+		{"a = b" + strings.Repeat("[*]", 1<<14), `k.hcl:1:7: only a literal value, env("NAME") or file("path") may stand here`},
+		{"a = b" + strings.Repeat("::b", 1<<14), `k.hcl:1:6: only a literal value, env("NAME") or file("path") may stand here`},
 		{"a = true ? 1 : 2\n", `k.hcl:1:10: only a literal value, env("NAME") or file("path") may stand here`},
 		{"a = \"%{ if true }x%{ endif }\"\n", `k.hcl:1:6: only a literal value, env("NAME") or file("path") may stand here`},
 	} {

@@ -11,12 +11,13 @@ import (
 	"github.com/hashicorp/hcl/v2/json"
 )
 
-// maxNesting bounds how deep blocks, lists, calls and templates may nest. The
-// parsers recurse, and Go cannot recover from a stack that is used up.
-const maxNesting = 64
+// maxBrackets bounds how deep the parsers recurse: Go cannot recover from a stack
+// that is used up. It counts opening brackets, nested or not, because a parser
+// that recovers from an error may take a closing one for no such thing.
+const maxBrackets = 20_000
 
 const (
-	tooDeep       = "nested too deeply"
+	tooMany       = "too many brackets: not a config file"
 	onlyValues    = `only a literal value, env("NAME") or file("path") may stand here`
 	byteOrderMark = "\ufeff"
 )
@@ -27,8 +28,8 @@ func (s source) parse(found *problems) hcl.Body {
 	var file *hcl.File
 	var diags hcl.Diagnostics
 	if s.isJSON() {
-		if at, deep := jsonNesting(s.name, src); deep {
-			found.add(at, "", tooDeep, "")
+		if bytes.Count(src, []byte("{"))+bytes.Count(src, []byte("["))+bytes.Count(src, []byte("(")) > maxBrackets {
+			found.add(hcl.Range{Filename: s.name}, "", tooMany, "")
 			return nil
 		}
 		file, diags = json.Parse(src, s.name)
@@ -62,21 +63,18 @@ func (s source) report(diags hcl.Diagnostics, found *problems) {
 	}
 }
 
-// refusedToken finds the first token that the parser must not see: one that
-// nests too deeply, or an operator that the language of a config file does not
-// have and that a parser recurses on.
+// refusedToken finds the first token that the parser must not see: a bracket too
+// many, or one that a chain without end can be made of.
 func refusedToken(tokens hclsyntax.Tokens) (hcl.Range, string) {
-	depth := 0
+	brackets := 0
 	for i, t := range tokens {
 		switch {
 		case opens(t.Type):
-			if depth++; depth > maxNesting {
-				return t.Range, tooDeep
+			if brackets++; brackets > maxBrackets {
+				return t.Range, tooMany
 			}
-		case closes(t.Type):
-			depth--
 		case t.Type == hclsyntax.TokenMinus && i+1 < len(tokens) && tokens[i+1].Type != hclsyntax.TokenNumberLit,
-			t.Type == hclsyntax.TokenBang, t.Type == hclsyntax.TokenQuestion, t.Type == hclsyntax.TokenTemplateControl:
+			chains(t.Type):
 			return t.Range, onlyValues
 		}
 	}
@@ -85,40 +83,14 @@ func refusedToken(tokens hclsyntax.Tokens) (hcl.Range, string) {
 
 func opens(t hclsyntax.TokenType) bool {
 	return t == hclsyntax.TokenOBrace || t == hclsyntax.TokenOBrack || t == hclsyntax.TokenOParen ||
-		t == hclsyntax.TokenOQuote || t == hclsyntax.TokenOHeredoc || t == hclsyntax.TokenTemplateInterp
+		t == hclsyntax.TokenTemplateInterp
 }
 
-func closes(t hclsyntax.TokenType) bool {
-	return t == hclsyntax.TokenCBrace || t == hclsyntax.TokenCBrack || t == hclsyntax.TokenCParen ||
-		t == hclsyntax.TokenCQuote || t == hclsyntax.TokenCHeredoc || t == hclsyntax.TokenTemplateSeqEnd
-}
-
-// jsonNesting looks for the first bracket that nests too deeply.
-func jsonNesting(name string, src []byte) (hcl.Range, bool) {
-	depth, inString := 0, false
-	for i := 0; i < len(src); i++ {
-		switch c := src[i]; {
-		case inString && c == '\\':
-			i++
-		case c == '"':
-			inString = !inString
-		case inString:
-		case c == '{' || c == '[':
-			if depth++; depth > maxNesting {
-				return hcl.Range{Filename: name, Start: position(src[:i])}, true
-			}
-		case c == '}' || c == ']':
-			depth--
-		}
-	}
-	return hcl.Range{}, false
-}
-
-// position is where the text after src begins.
-func position(src []byte) hcl.Pos {
-	line := bytes.Count(src, []byte("\n"))
-	last := src[bytes.LastIndexByte(src, '\n')+1:]
-	return hcl.Pos{Line: line + 1, Column: utf8.RuneCount(last) + 1, Byte: len(src)}
+// chains reports whether the token is one of those that a config file has no use
+// for and that the parser recurses on, or takes quadratic time for.
+func chains(t hclsyntax.TokenType) bool {
+	return t == hclsyntax.TokenBang || t == hclsyntax.TokenQuestion || t == hclsyntax.TokenStar ||
+		t == hclsyntax.TokenDoubleColon || t == hclsyntax.TokenTemplateControl
 }
 
 // hint says what to do about a syntax error. The parser's own details are not

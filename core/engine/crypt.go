@@ -66,48 +66,62 @@ func (e *Engine) Decrypt(ctx context.Context, ciphertext, aad []byte) ([]byte, e
 // AppendDecrypt is Decrypt into the caller's buffer, which must not overlap the
 // ciphertext or aad.
 func (e *Engine) AppendDecrypt(ctx context.Context, dst, ciphertext, aad []byte) ([]byte, error) {
-	parsed, err := e.parse(ctx, ciphertext)
+	if keyring.IsBinary(ciphertext) {
+		return e.decryptBinary(ctx, dst, ciphertext, aad)
+	}
+	token, err := keyring.ParseToken(ciphertext)
 	if err != nil {
 		return dst, err
 	}
-	c, err := e.opener(ctx, parsed.key, parsed.version)
+	k, err := e.tokenKey(ctx, token)
 	if err != nil {
 		return dst, err
 	}
-	return parsed.open(c, dst, aad)
-}
-
-// parsed is a ciphertext of either form, and the key that it names.
-type parsed struct {
-	key      *key
-	version  uint32
-	isBinary bool
-	binary   keyring.Binary
-	token    keyring.Token
-}
-
-func (e *Engine) parse(ctx context.Context, ciphertext []byte) (p parsed, err error) {
-	if p.isBinary = keyring.IsBinary(ciphertext); p.isBinary {
-		if p.binary, err = keyring.ParseBinary(ciphertext); err != nil {
-			return p, err
+	c := k.ring.Opened(token.Version)
+	if c == nil {
+		if c, err = e.opener(ctx, k, token.Version); err != nil {
+			return dst, err
 		}
-		p.version = p.binary.Version
-		p.key, err = e.keyByPrefix(ctx, p.binary.KeyPrefix)
-		return p, err
 	}
-	if p.token, err = keyring.ParseToken(ciphertext); err != nil {
-		return p, err
-	}
-	p.version = p.token.Version
-	p.key, err = e.tokenKey(ctx, p.token)
-	return p, err
+	return c.OpenText(dst, token, aad)
 }
 
-func (p *parsed) open(c *keyring.Cipher, dst, aad []byte) ([]byte, error) {
-	if p.isBinary {
-		return c.OpenBinary(dst, p.binary, aad)
+func (e *Engine) decryptBinary(ctx context.Context, dst, ciphertext, aad []byte) ([]byte, error) {
+	parsed, err := keyring.ParseBinary(ciphertext)
+	if err != nil {
+		return dst, err
 	}
-	return c.OpenText(dst, p.token, aad)
+	k, ok := e.keys.Load().byPrefix[parsed.KeyPrefix()]
+	if !ok {
+		if k, err = e.meetPrefix(ctx, parsed.KeyPrefix()); err != nil {
+			return dst, err
+		}
+	}
+	c := k.ring.Opened(parsed.Version())
+	if c == nil {
+		if c, err = e.opener(ctx, k, parsed.Version()); err != nil {
+			return dst, err
+		}
+	}
+	return c.OpenBinary(dst, parsed, aad)
+}
+
+// locate answers the key and version that a ciphertext of either form names.
+func (e *Engine) locate(ctx context.Context, ciphertext []byte) (*key, uint32, error) {
+	if keyring.IsBinary(ciphertext) {
+		parsed, err := keyring.ParseBinary(ciphertext)
+		if err != nil {
+			return nil, 0, err
+		}
+		k, err := e.keyByPrefix(ctx, parsed.KeyPrefix())
+		return k, parsed.Version(), err
+	}
+	token, err := keyring.ParseToken(ciphertext)
+	if err != nil {
+		return nil, 0, err
+	}
+	k, err := e.tokenKey(ctx, token)
+	return k, token.Version, err
 }
 
 // tokenKey spares the conversion to a string where the key is known.
@@ -129,23 +143,23 @@ const maxPooled = 1 << 20
 // without being opened, and changed is false. The plaintext exists in memory for
 // the time of the call only.
 func (e *Engine) Reencrypt(ctx context.Context, dst, ciphertext, aad []byte) (out []byte, changed bool, err error) {
-	old, err := e.parse(ctx, ciphertext)
+	k, version, err := e.locate(ctx, ciphertext)
 	if err != nil {
 		return dst, false, err
 	}
-	if old.version == old.key.ring.Record().Primary {
+	if version != k.ring.Record().Primary {
+		// A version that this process has not met may be the primary of a rotation
+		// elsewhere; looking it up tells.
+		if _, err := e.opener(ctx, k, version); err != nil {
+			return dst, false, err
+		}
+	}
+	if version == k.ring.Record().Primary {
 		return append(dst, ciphertext...), false, nil
-	}
-	opener, err := e.opener(ctx, old.key, old.version)
-	if err != nil {
-		return dst, false, err
-	}
-	if old.version == old.key.ring.Record().Primary {
-		return append(dst, ciphertext...), false, nil // another process rotated meanwhile
 	}
 	buf := plaintexts.Get().(*[]byte)
 	defer plaintexts.Put(buf)
-	plaintext, err := old.open(opener, (*buf)[:0], aad)
+	plaintext, err := e.AppendDecrypt(ctx, (*buf)[:0], ciphertext, aad)
 	if err != nil {
 		return dst, false, err
 	}
@@ -153,11 +167,11 @@ func (e *Engine) Reencrypt(ctx context.Context, dst, ciphertext, aad []byte) (ou
 	if cap(plaintext) <= maxPooled {
 		*buf = plaintext
 	}
-	c, err := e.sealer(ctx, old.key, len(plaintext))
+	c, err := e.sealer(ctx, k, len(plaintext))
 	if err != nil {
 		return dst, false, err
 	}
-	if old.isBinary {
+	if keyring.IsBinary(ciphertext) {
 		out, err = c.AppendBinary(dst, plaintext, aad)
 	} else {
 		out, err = c.AppendText(dst, plaintext, aad)

@@ -10,9 +10,11 @@ package engine
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,7 +63,7 @@ type Engine struct {
 // keyTable finds the keys that were met so far.
 type keyTable struct {
 	byName   map[string]*key
-	byPrefix map[[8]byte]*key
+	byPrefix map[uint64]*key
 }
 
 // New builds an engine. It does no input or output; keys are read when they are
@@ -77,7 +79,7 @@ func New(c Config) (*Engine, error) {
 		store: c.Store, manager: c.KeyManager, log: c.Log, leaseTTL: c.LeaseTTL,
 		owner: rotation.CurrentOwner().String(),
 	}
-	e.keys.Store(&keyTable{})
+	e.keys.Store(&keyTable{byName: map[string]*key{}, byPrefix: map[uint64]*key{}})
 	rotator, err := rotation.New(rotation.Config{
 		Store: c.Store, KeyManager: c.KeyManager, Actor: c.Actor,
 		IntentTTL: c.IntentTTL, OnStep: c.OnStep, Announce: e.announced,
@@ -131,18 +133,23 @@ func (e *Engine) meetKey(ctx context.Context, name string) (*key, error) {
 }
 
 // keyByPrefix finds the key of a binary ciphertext.
-func (e *Engine) keyByPrefix(ctx context.Context, prefix [8]byte) (*key, error) {
+func (e *Engine) keyByPrefix(ctx context.Context, prefix uint64) (*key, error) {
 	if k, ok := e.keys.Load().byPrefix[prefix]; ok {
 		return k, nil
 	}
-	name := string(prefix[:])
+	return e.meetPrefix(ctx, prefix)
+}
+
+func (e *Engine) meetPrefix(ctx context.Context, prefix uint64) (*key, error) {
+	id := binary.BigEndian.AppendUint64(nil, prefix)
+	name := string(id)
 	if e.misses.has(name, 0) {
-		return nil, fmt.Errorf("%w: no key id starts with %x", keyring.ErrUnknownKey, prefix)
+		return nil, fmt.Errorf("%w: no key id starts with %x", keyring.ErrUnknownKey, id)
 	}
-	found, err := e.store.KeyName(ctx, prefix)
+	found, err := e.store.KeyName(ctx, [8]byte(id))
 	if errors.Is(err, keyring.ErrUnknownKey) {
 		e.misses.add(name, 0)
-		return nil, fmt.Errorf("%w: no key id starts with %x", keyring.ErrUnknownKey, prefix)
+		return nil, fmt.Errorf("%w: no key id starts with %x", keyring.ErrUnknownKey, id)
 	}
 	if err != nil {
 		return nil, err
@@ -159,16 +166,9 @@ func (e *Engine) remember(stored store.Key) *key {
 		return k
 	}
 	k := newKey(stored, e.store.ID())
-	next := &keyTable{
-		byName:   make(map[string]*key, len(old.byName)+1),
-		byPrefix: make(map[[8]byte]*key, len(old.byPrefix)+1),
-	}
-	for name, known := range old.byName {
-		next.byName[name] = known
-		next.byPrefix[known.prefix()] = known
-	}
+	next := &keyTable{byName: maps.Clone(old.byName), byPrefix: maps.Clone(old.byPrefix)}
 	next.byName[k.name] = k
-	next.byPrefix[k.prefix()] = k
+	next.byPrefix[k.prefix] = k
 	e.keys.Store(next)
 	return k
 }

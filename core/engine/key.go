@@ -17,9 +17,10 @@ import (
 // so that a key manager that does not answer holds up nobody who needs the store
 // alone.
 type key struct {
-	name  string
-	store keyring.StoreID
-	ring  *keyring.Ring
+	name   string
+	prefix uint64 // of the id
+	store  keyring.StoreID
+	ring   *keyring.Ring
 	// tampered is set while the stored record does not match its history.
 	tampered atomic.Pointer[error]
 
@@ -31,16 +32,11 @@ type key struct {
 
 func newKey(stored store.Key, id keyring.StoreID) *key {
 	k := &key{
-		name: stored.Name, store: id, ring: keyring.NewRing(&stored.Record),
+		name: stored.Name, prefix: stored.ID.Prefix(), store: id, ring: keyring.NewRing(&stored.Record),
 		refreshing: newGate(), opening: newGate(), leasing: newGate(),
 	}
 	k.checkDigest(stored)
 	return k
-}
-
-func (k *key) prefix() [8]byte {
-	id := k.ring.Record().ID
-	return [8]byte(id[:])
 }
 
 // checkDigest compares the record with what its newest event says of it.

@@ -53,6 +53,7 @@ func newXChaCha20Poly1305(key []byte) (cipher.AEAD, error) {
 type Cipher struct {
 	aead   cipher.AEAD
 	format format
+	nonce  int // bytes of nonce that the AEAD expects beside the ciphertext
 	key    KeyID
 	number uint32
 	header string // of a token
@@ -74,7 +75,7 @@ func NewCipher(root Root, b Binding, keyName string) (*Cipher, error) {
 		return nil, err
 	}
 	return &Cipher{
-		aead: aead, format: f, key: b.Key, number: b.Version,
+		aead: aead, format: f, nonce: aead.NonceSize(), key: b.Key, number: b.Version,
 		header: tokenHeader(keyName, b.Version),
 	}, nil
 }
@@ -128,11 +129,12 @@ func encodeForward(dst, src []byte) {
 // OpenBinary decrypts and appends the plaintext to dst, which must not overlap
 // the ciphertext. Errors are ErrMalformed and ErrAuthentication.
 func (c *Cipher) OpenBinary(dst []byte, ciphertext Binary, aad []byte) ([]byte, error) {
-	if ciphertext.format != c.format.id {
-		return dst, fmt.Errorf("%w: format %d in a version of format %d", ErrMalformed, ciphertext.format, c.format.id)
+	if ciphertext.format() != c.format.id {
+		return dst, fmt.Errorf("%w: format %d in a version of format %d", ErrMalformed, ciphertext.format(), c.format.id)
 	}
-	dst = growBy(dst, len(ciphertext.body)-c.format.overhead)
-	nonce, sealed := c.split(ciphertext.body)
+	body := ciphertext.body()
+	dst = growBy(dst, len(body)-c.format.overhead)
+	nonce, sealed := c.split(body)
 	out, err := c.aead.Open(dst, nonce, sealed, aad)
 	if err != nil {
 		return dst, ErrAuthentication
@@ -165,18 +167,16 @@ func (c *Cipher) OpenText(dst []byte, token Token, aad []byte) ([]byte, error) {
 // itself and shows a nonce size of zero. Nonces are never drawn ahead: a cloned or
 // restored machine would repeat them.
 func (c *Cipher) seal(dst, plaintext, aad []byte) []byte {
-	n := c.aead.NonceSize()
-	nonce := dst[len(dst) : len(dst)+n]
-	if n > 0 {
+	nonce := dst[len(dst) : len(dst)+c.nonce]
+	if c.nonce > 0 {
 		_, _ = rand.Read(nonce) // never fails: it ends the process instead
 	}
-	return c.aead.Seal(dst[:len(dst)+n], nonce, plaintext, aad)
+	return c.aead.Seal(dst[:len(dst)+c.nonce], nonce, plaintext, aad)
 }
 
 // split takes off the nonce that the AEAD expects beside the ciphertext, if any.
 func (c *Cipher) split(body []byte) (nonce, sealed []byte) {
-	n := c.aead.NonceSize()
-	return body[:n], body[n:]
+	return body[:c.nonce], body[c.nonce:]
 }
 
 // MaxUses is the most uses of one version: the limit for AES-GCM with random

@@ -326,11 +326,14 @@ func FuzzParseBinary(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		id := KeyID(append(bytes.Clone(parsed.KeyPrefix[:]), make([]byte, 8)...))
+		id := KeyID(append(bytes.Clone(b[len(binaryMagic)+1:][:8]), make([]byte, 8)...))
+		if id.Prefix() != parsed.KeyPrefix() {
+			t.Fatalf("prefix %x of %x", parsed.KeyPrefix(), b)
+		}
 		if back, err := TextToBinary(text, id); err != nil || !bytes.Equal(back, b) {
 			t.Fatalf("%x converts to %x, %v", b, back, err)
 		}
-		if _, err := c.OpenBinary(nil, parsed, nil); err == nil && !bytes.Equal(parsed.body, bin[binaryHeader:]) {
+		if _, err := c.OpenBinary(nil, parsed, nil); err == nil && !bytes.Equal(parsed.body(), bin[binaryHeader:]) {
 			t.Fatal("forged")
 		}
 	})

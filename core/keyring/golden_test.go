@@ -88,8 +88,8 @@ func TestGoldenCiphertexts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if bin.KeyPrefix != [8]byte(b.Key[:8]) || bin.Version != g.Version {
-				t.Errorf("binary names %x v%d", bin.KeyPrefix, bin.Version)
+			if bin.KeyPrefix() != b.Key.Prefix() || bin.Version() != g.Version {
+				t.Errorf("binary names %x v%d", bin.KeyPrefix(), bin.Version())
 			}
 			if got, err := c.OpenBinary(nil, bin, []byte(g.AAD)); err != nil || string(got) != g.Plaintext {
 				t.Errorf("OpenBinary = %q, %v", got, err)

@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"regexp"
@@ -28,6 +29,9 @@ func (id StoreID) String() string { return uuid.UUID(id).String() }
 type KeyID [16]byte
 
 func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
+
+// Prefix is the first 8 bytes, big-endian, which a binary ciphertext carries.
+func (id KeyID) Prefix() uint64 { return binary.BigEndian.Uint64(id[:8]) }
 
 // Algorithm is the AEAD of a key version.
 type Algorithm string

@@ -21,6 +21,7 @@ type view struct {
 }
 
 type slot struct {
+	number   uint32
 	readable bool
 	cipher   *atomic.Pointer[Cipher]
 }
@@ -41,7 +42,7 @@ func (r *Ring) Update(rec *Record) {
 	old := r.view.Load()
 	for i := range rec.Versions {
 		v := &rec.Versions[i]
-		s := slot{readable: v.State.CanDecrypt() && v.Number >= rec.Settings.MinDecryptVersion}
+		s := slot{number: v.Number, readable: v.State.CanDecrypt() && v.Number >= rec.Settings.MinDecryptVersion}
 		// Versions are only ever appended, so a known one is at its old place.
 		if old != nil && i < len(old.slots) && old.record.Versions[i].Number == v.Number {
 			s.cipher = old.slots[i].cipher
@@ -61,6 +62,16 @@ func (r *Ring) Update(rec *Record) {
 
 // Record answers the record as last put in place; it must not be changed.
 func (r *Ring) Record() *Record { return r.view.Load().record }
+
+// Opened answers the cipher of a version that may decrypt, if it stands ready: the
+// hot path. Opener tells why it does not.
+func (r *Ring) Opened(number uint32) *Cipher {
+	slots := r.view.Load().slots
+	if i := int(number) - 1; i >= 0 && i < len(slots) && slots[i].number == number && slots[i].readable {
+		return slots[i].cipher.Load()
+	}
+	return nil
+}
 
 // Opener answers the cipher of a version that may decrypt; nil if the version has
 // not been opened yet. Errors are ErrUnknownVersion and ErrState.

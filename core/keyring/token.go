@@ -50,11 +50,10 @@ type Token struct {
 // ParseToken takes a text ciphertext apart. It checks everything that can be
 // checked without decoding the payload as a whole; errors are ErrMalformed.
 func ParseToken(b []byte) (Token, error) {
-	rest, ok := bytes.CutPrefix(b, []byte(TokenPrefix))
-	if !ok {
+	if len(b) < len(TokenPrefix) || string(b[:len(TokenPrefix)]) != TokenPrefix {
 		return Token{}, fmt.Errorf("%w: does not start with %q", ErrMalformed, TokenPrefix)
 	}
-	name, rest, ok := bytes.Cut(rest, []byte{':'})
+	name, rest, ok := bytes.Cut(b[len(TokenPrefix):], []byte{':'})
 	if !ok || !isName(name) {
 		return Token{}, fmt.Errorf("%w: no key name after %q", ErrMalformed, TokenPrefix)
 	}
@@ -152,17 +151,26 @@ func tokenHeader(name string, version uint32) string {
 	return TokenPrefix + name + ":v" + strconv.FormatUint(uint64(version), 10) + ":"
 }
 
-// Binary is a parsed binary ciphertext:
+// Binary is a checked binary ciphertext:
 // magic ‖ format ‖ first 8 bytes of the key id ‖ version ‖ nonce ‖ ciphertext ‖ tag.
-type Binary struct {
-	KeyPrefix [8]byte
-	Version   uint32
-	format    byte
-	body      []byte
-}
+// Its parts are read where they stand: a struct of them all would be too large for
+// the compiler to keep in registers, which small values feel.
+type Binary struct{ b []byte }
+
+// KeyPrefix is what KeyID.Prefix answers for the key.
+func (c Binary) KeyPrefix() uint64 { return binary.BigEndian.Uint64(c.b[len(binaryMagic)+1:]) }
+
+// Version is the number of the key version.
+func (c Binary) Version() uint32 { return binary.BigEndian.Uint32(c.b[binaryHeader-4:]) }
+
+func (c Binary) format() byte { return c.b[len(binaryMagic)] }
+
+func (c Binary) body() []byte { return c.b[binaryHeader:] }
 
 // IsBinary reports whether b starts like a binary ciphertext.
-func IsBinary(b []byte) bool { return bytes.HasPrefix(b, []byte(binaryMagic)) }
+func IsBinary(b []byte) bool {
+	return len(b) >= len(binaryMagic) && string(b[:len(binaryMagic)]) == binaryMagic
+}
 
 // ParseBinary takes a binary ciphertext apart; errors are ErrMalformed.
 func ParseBinary(b []byte) (Binary, error) {
@@ -172,13 +180,14 @@ func ParseBinary(b []byte) (Binary, error) {
 	if len(b) < binaryHeader {
 		return Binary{}, fmt.Errorf("%w: truncated", ErrMalformed)
 	}
-	p := Binary{format: b[len(binaryMagic)], body: b[binaryHeader:]}
-	p.KeyPrefix = [8]byte(b[len(binaryMagic)+1:])
-	p.Version = binary.BigEndian.Uint32(b[binaryHeader-4:])
-	if p.Version == 0 {
+	c := Binary{b}
+	if c.Version() == 0 {
 		return Binary{}, fmt.Errorf("%w: no version", ErrMalformed)
 	}
-	return p, checkRaw(p.format, 1+len(p.body))
+	if err := checkRaw(c.format(), 1+len(c.body())); err != nil {
+		return Binary{}, err
+	}
+	return c, nil
 }
 
 // appendBinaryHeader writes everything of a binary ciphertext before its nonce.
@@ -212,8 +221,8 @@ func BinaryToText(ciphertext []byte, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw := append([]byte{p.format}, p.body...)
-	return base64.RawURLEncoding.AppendEncode([]byte(tokenHeader(name, p.Version)), raw), nil
+	raw := append([]byte{p.format()}, p.body()...)
+	return base64.RawURLEncoding.AppendEncode([]byte(tokenHeader(name, p.Version())), raw), nil
 }
 
 // strictBase64 refuses non-zero trailing bits: one ciphertext has one text.

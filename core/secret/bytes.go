@@ -19,15 +19,17 @@ const Redacted = "[redacted]"
 // Bytes is a secret byte string. The zero value is empty. Copies of a Bytes share
 // one buffer, so Wipe empties them all.
 //
-// The buffer sits behind a pointer because fmt's %#v walks into unexported
-// fields of structs that hold a Bytes by value; it stops at a pointer.
+// The buffer sits behind two pointers because fmt walks into unexported fields,
+// where it cannot call our methods. It follows one pointer, for %+v at the top and
+// for a verb that does not fit; of a pointer to a pointer it prints the address.
 type Bytes struct {
-	p *[]byte
+	p **[]byte
 }
 
 // New takes ownership of b: the caller must not use b afterwards.
 func New(b []byte) Bytes {
-	return Bytes{p: &b}
+	p := &b
+	return Bytes{p: &p}
 }
 
 // FromString copies s into a new secret. The string itself cannot be wiped.
@@ -40,7 +42,7 @@ func (s Bytes) Reveal() []byte {
 	if s.p == nil {
 		return nil
 	}
-	return *s.p
+	return **s.p
 }
 
 // Len is the number of bytes.
@@ -64,8 +66,8 @@ func (s Bytes) Wipe() {
 	if s.p == nil {
 		return
 	}
-	clear(*s.p)
-	*s.p = nil
+	clear(**s.p)
+	**s.p = nil
 }
 
 // String implements fmt.Stringer.

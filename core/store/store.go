@@ -64,6 +64,8 @@ type Keys interface {
 	// that polls whether to look again.
 	Revision(ctx context.Context) (uint64, error)
 	// Update changes one key and appends its events, all or nothing.
+	// keyring.ErrIntegrity if the record is not the one that its last event
+	// describes: nothing is built upon what somebody changed behind our back.
 	Update(ctx context.Context, u Update) (Key, error)
 }
 

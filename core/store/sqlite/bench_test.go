@@ -80,7 +80,9 @@ func BenchmarkLoad10k(b *testing.B) {
 			if err != nil || len(key.Versions) != 10_000 || len(key.Versions[9_999].Wraps) != 1 {
 				b.Fatal(len(key.Versions), err)
 			}
-			s.Close()
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
 		}
 	})
 	b.Run("driver", func(b *testing.B) {
@@ -103,7 +105,6 @@ func readRows(b *testing.B, path string) int {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer conn.Close()
 	n := 0
 	err = conn.Raw(func(c any) error {
 		for _, query := range []string{
@@ -124,7 +125,7 @@ func readRows(b *testing.B, path string) int {
 		}
 		return nil
 	})
-	if err != nil {
+	if err := errors.Join(err, conn.Close()); err != nil {
 		b.Fatal(err)
 	}
 	return n

@@ -48,21 +48,37 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// TestNeighbour: a process that dies while it writes does not hold up another.
+func TestNeighbour(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keyrotor.db")
+	s := openAt(t, path, nil)
+	create(t, s, "payments")
+	create(t, s, "orders")
+	cmd, lines := startChild(t, path)
+	for range 20 {
+		if !lines.Scan() {
+			t.Fatal("the child ended by itself")
+		}
+		rotate(t, s, "orders")
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for lines.Scan() { // until it is gone
+		rotate(t, s, "orders")
+	}
+	_ = cmd.Wait() // it was killed
+	rotate(t, s, "orders")
+	if err := storetest.CheckLog(t.Context(), s); err != nil {
+		t.Error(err)
+	}
+}
+
 // killWhileWriting answers the last version that the child said it committed.
 func killWhileWriting(t *testing.T, path string, random *rand.Rand) uint32 {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestCrashChild$")
-	cmd.Env = append(os.Environ(), childPath+"="+path)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	cmd, lines := startChild(t, path)
 	var told uint32
-	lines := bufio.NewScanner(out)
 	for range 1 + random.IntN(8) {
 		if !lines.Scan() {
 			t.Fatal("the child ended by itself")
@@ -85,6 +101,23 @@ func killWhileWriting(t *testing.T, path string, random *rand.Rand) uint32 {
 	}
 	_ = cmd.Wait() // it was killed
 	return told
+}
+
+// startChild starts a process that rotates "payments" and prints each version that
+// it committed.
+func startChild(t *testing.T, path string) (*exec.Cmd, *bufio.Scanner) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestCrashChild$")
+	cmd.Env = append(os.Environ(), childPath+"="+path)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, bufio.NewScanner(out)
 }
 
 func TestCrashChild(t *testing.T) {
@@ -122,7 +155,11 @@ func checkAfterCrash(t *testing.T, path string) uint32 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	var verdict string
 	if err := s.reader.QueryRow(`PRAGMA integrity_check`).Scan(&verdict); err != nil || verdict != "ok" {
 		t.Fatalf("integrity check: %s, %v", verdict, err)

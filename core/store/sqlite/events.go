@@ -21,8 +21,8 @@ func (s *Store) Events(ctx context.Context, q history.Query) (history.Page, erro
 		return history.Page{}, fmt.Errorf("store %s: read events: the limit %d is negative", s.path, q.Limit)
 	}
 	where, args := eventFilter(q)
-	query := `SELECT seq, bytes FROM events` + where + ` ORDER BY seq DESC LIMIT ?`
-	args = append(args, limit+1) // one more tells whether a page follows
+	query := `SELECT seq, bytes FROM events` + where + ` ORDER BY seq DESC LIMIT ?` //nolint:gosec // its terms are constants, values are bound
+	args = append(args, limit+1)                                                    // one more tells whether a page follows
 
 	var page history.Page
 	err := s.read(ctx, "read events", func(tx *sql.Tx) error {

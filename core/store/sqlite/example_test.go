@@ -25,7 +25,7 @@ func ExampleOpen() {
 	if err != nil {
 		panic(err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 
 	_, err = s.Update(ctx, store.Update{
 		Name: "payments", Create: true,

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -88,11 +89,21 @@ func TestNewerBuild(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keyrotor.db")
 	s := openAt(t, path, nil)
 	list := withMigration(t, "0002_more.sql", `CREATE TABLE more (x INTEGER) STRICT; INSERT INTO more VALUES (1);`)
-	for range 2 { // the second time there is nothing to do
-		if err := migrate(t.Context(), s.writer, list, time.Unix(1, 0), slog.New(slog.DiscardHandler)); err != nil {
-			t.Fatal(err)
-		}
+	var wg sync.WaitGroup
+	for range 4 { // whoever comes late finds nothing to do
+		wg.Go(func() {
+			db, err := openWriter(path)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer db.Close()
+			if err := migrate(t.Context(), db, list, time.Unix(1, 0), slog.New(slog.DiscardHandler)); err != nil {
+				t.Error(err)
+			}
+		})
 	}
+	wg.Wait()
 	var x, applied int64
 	if err := s.reader.QueryRow(`SELECT count(*), (SELECT applied FROM migrations WHERE number = 2) FROM more`).Scan(&x, &applied); err != nil || x != 1 || applied != 1e6 {
 		t.Errorf("%d rows, applied at %d, %v", x, applied, err)

@@ -135,8 +135,7 @@ func TestOpenRefuses(t *testing.T) {
 			before, _ := os.ReadFile(path)
 			s, err := Open(t.Context(), Config{Path: path})
 			if err == nil {
-				s.Close()
-				t.Fatal("opened")
+				t.Fatal("opened", s.Close())
 			}
 			if c.want != nil && !errors.Is(err, c.want) {
 				t.Errorf("%v, want %v", err, c.want)

@@ -134,6 +134,14 @@ func testFence(s *suite) {
 	if err := s.rotate(in); !errors.Is(err, store.ErrFenced) {
 		s.Errorf("the same claim committed twice: %v", err)
 	}
+	in = s.begin(claim("payments", "p1"))
+	_, err := s.Update(s.Context(), store.Update{Name: "payments", Fence: &in, Apply: func(*keyring.Record) ([]history.Event, error) {
+		return nil, nil // nothing to do after all
+	}})
+	if err != nil {
+		s.Error(err)
+	}
+	s.claims()
 	in = s.begin(claim("orders", "p1"))
 	if err := s.rotate(in); !errors.Is(err, store.ErrFenced) {
 		s.Errorf("a claim on another key: %v", err)

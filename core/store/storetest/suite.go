@@ -5,6 +5,7 @@ package storetest
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -168,12 +169,12 @@ func (s *suite) events() (decoded []history.Event, raw [][]byte) {
 			break
 		}
 	}
-	for i := len(newestFirst) - 1; i >= 0; i-- {
-		e, err := history.Decode(newestFirst[i])
+	for _, b := range slices.Backward(newestFirst) {
+		e, err := history.Decode(b)
 		if err != nil {
 			s.Fatal(err)
 		}
-		decoded, raw = append(decoded, e), append(raw, newestFirst[i])
+		decoded, raw = append(decoded, e), append(raw, b)
 	}
 	return decoded, raw
 }

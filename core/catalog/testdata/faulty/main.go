@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/keyrotor/keyrotor/core/provider"
@@ -24,6 +25,12 @@ func main() {
 	case "exit":
 		os.Exit(7)
 	case "hang":
+		select {}
+	case "escapee": // leaves the group with the stream that carries the handshake
+		cmd := exec.Command("/bin/sleep", "30")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		cmd.Stdout = os.Stdout
+		_ = cmd.Start()
 		select {}
 	case "chatter":
 		fmt.Println("welcome to \x1b[31mfaulty\x1b[0m")
@@ -114,7 +121,9 @@ func (f *faulty) Check(context.Context, provider.CheckRequest) (provider.CheckRe
 	case "noise":
 		f.noise()
 	case "child":
-		return startChild()
+		return startChild(&syscall.SysProcAttr{})
+	case "escapee":
+		return startChild(&syscall.SysProcAttr{Setsid: true})
 	}
 	stdin, err := io.ReadAll(os.Stdin)
 	if err != nil {
@@ -151,8 +160,9 @@ func (f *faulty) noise() {
 }
 
 // startChild leaves a process behind that keeps the plugin's streams open.
-func startChild() (provider.CheckResponse, error) {
+func startChild(attr *syscall.SysProcAttr) (provider.CheckResponse, error) {
 	cmd := exec.Command("/bin/sleep", "300")
+	cmd.SysProcAttr = attr
 	cmd.Stdout, cmd.Stderr = os.NewFile(1, "stdout"), os.NewFile(2, "stderr")
 	if err := cmd.Start(); err != nil {
 		return provider.CheckResponse{}, err
