@@ -300,7 +300,11 @@ func TestActor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer kr.Close()
+	defer func() {
+		if err := kr.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	if _, err := kr.CreateKey(t.Context(), "payments", core.KeyOptions{Algorithm: keyring.XChaCha20Poly1305, Note: "first"}); err != nil {
 		t.Fatal(err)
 	}

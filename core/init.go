@@ -34,7 +34,7 @@ func DefaultPluginDir() (string, error) {
 
 // PassphraseVariable is the environment variable that a sealed configuration of
 // Init reads the passphrase from.
-const PassphraseVariable = "KEYROTOR_PASSPHRASE"
+const PassphraseVariable = "KEYROTOR_PASSPHRASE" //nolint:gosec // G101: the name of a variable, not what it holds
 
 // InitOptions are what Init may be told; the zero value is ready.
 type InitOptions struct {

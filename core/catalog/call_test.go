@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -93,6 +94,45 @@ func TestDeadline(t *testing.T) {
 	in := &Instance{timeout: DefaultTimeout}
 	if d := in.deadline(call{slow: true}); d != 30*time.Second {
 		t.Errorf("slow calls get %s", d)
+	}
+}
+
+func TestClassify(t *testing.T) {
+	s := newSupervisor("x", defaultRestartPolicy(), nil)
+	defer s.close()
+	gone := &process{child: newChild("x", "", "", nil)}
+	gone.child.state = "signal: killed"
+	close(gone.child.exited)
+	running := &process{child: newChild("x", "", "", nil)}
+	live := context.Background()
+	canceled, cancel := context.WithCancel(live)
+	cancel()
+	for _, c := range []struct {
+		over      bool // the caller's own context
+		p         *process
+		err, want provider.Code
+	}{
+		{false, gone, provider.Unavailable, provider.PluginCrashed},
+		{false, gone, provider.Internal, provider.PluginCrashed},
+		{false, gone, provider.PluginCrashed, provider.PluginCrashed},
+		{false, gone, provider.Denied, provider.Denied},
+		{true, gone, provider.Unavailable, provider.Unavailable},
+		{false, running, provider.Unavailable, provider.Unavailable},
+		{false, running, provider.Internal, provider.Internal},
+		{false, running, provider.PluginCrashed, provider.PluginCrashed},
+	} {
+		ctx := live
+		if c.over {
+			ctx = canceled
+		}
+		err := s.classify(ctx, c.p, provider.Errorf(c.err, "x"))
+		wantCode(t, err, c.want)
+		if says := strings.Contains(err.Error(), "signal: killed"); says != (c.p == gone && c.want == provider.PluginCrashed) {
+			t.Errorf("%v became %v", c.err, err)
+		}
+	}
+	if !running.child.killed {
+		t.Error("a plugin without a connection was left running")
 	}
 }
 

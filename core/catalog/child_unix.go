@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+
+	"github.com/keyrotor/keyrotor/core/provider/wire"
 )
 
 // ownGroup keeps the plugin out of the terminal's process group, so that Ctrl-C
@@ -23,5 +25,5 @@ func killGroup(p *os.Process) {
 // is gone, however it ended.
 func passLifeline(cmd *exec.Cmd, f *os.File) {
 	cmd.ExtraFiles = []*os.File{f} // descriptor 3
-	cmd.Env = append(cmd.Env, envLifeline+"=3")
+	cmd.Env = append(cmd.Env, wire.LifelineEnv+"=3")
 }

@@ -5,12 +5,8 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-)
 
-// What the host tells a plugin beside go-plugin's own variables.
-const (
-	envLifeline = "KEYROTOR_PLUGIN_LIFELINE_FD"
-	envLogLevel = "KEYROTOR_PLUGIN_LOG_LEVEL"
+	"github.com/keyrotor/keyrotor/core/provider/wire"
 )
 
 // passedOn lists the host's environment variables that every plugin sees: how Go
@@ -29,7 +25,7 @@ func passedOn() []string {
 // environment answers the variables of the allow-list that are set, as exec.Cmd
 // takes them.
 func environment(extra []string, log *slog.Logger) []string {
-	env := []string{envLogLevel + "=" + levelName(log)}
+	env := []string{wire.LogLevelEnv + "=" + levelName(log)}
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(append(passedOn(), extra...)))) {
 		if v, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+v)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -190,17 +189,24 @@ func waitGone(t testing.TB, pid int, within time.Duration) time.Duration {
 
 // alive reports whether a process runs; a zombie does not.
 func alive(pid int) bool {
-	if syscall.Kill(pid, 0) != nil {
-		return false
-	}
+	return syscall.Kill(pid, 0) == nil && processState(pid) != 'Z'
+}
+
+// processState is the letter that Linux has for it, or 0 where that is unknown.
+func processState(pid int) byte {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if errors.Is(err, fs.ErrNotExist) {
-		// No /proc on this system: the signal has to do. On Linux the process is gone.
-		_, err = os.Stat("/proc/self")
-		return err != nil
+	if err != nil {
+		return 0
 	}
 	_, state, _ := strings.Cut(string(stat), ") ")
-	return !strings.HasPrefix(state, "Z")
+	return state[0]
+}
+
+// suspend stops a process and waits until it has stopped, which takes a moment.
+func suspend(t testing.TB, pid int) {
+	t.Helper()
+	signalTo(t, pid, syscall.SIGSTOP)
+	eventually(t, "the process stopped", func() bool { state := processState(pid); return state == 'T' || state == 0 })
 }
 
 func signalTo(t testing.TB, pid int, sig syscall.Signal) {

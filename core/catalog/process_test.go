@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/keyrotor/keyrotor/core/provider"
+	"github.com/keyrotor/keyrotor/core/provider/wire"
 )
 
 func TestCloseLeavesNothing(t *testing.T) {
@@ -125,14 +126,14 @@ func TestHostEnvironmentAndInputStayHome(t *testing.T) {
 	if err := json.Unmarshal([]byte(res.Identity), &env); err != nil {
 		t.Fatal(err)
 	}
-	allowed := append(passedOn(), "AWS_ROLE_ARN", envLifeline, envLogLevel, "KEYROTOR_PLUGIN",
+	allowed := append(passedOn(), "AWS_ROLE_ARN", wire.LifelineEnv, wire.LogLevelEnv, "KEYROTOR_PLUGIN",
 		"PLUGIN_MIN_PORT", "PLUGIN_MAX_PORT", "PLUGIN_PROTOCOL_VERSIONS", "PLUGIN_CLIENT_CERT", "PLUGIN_UNIX_SOCKET_DIR")
 	for _, v := range env {
 		if name, _, _ := strings.Cut(v, "="); !slices.Contains(allowed, name) {
 			t.Errorf("the plugin sees %s", v)
 		}
 	}
-	for _, want := range []string{"TZ=UTC", "AWS_ROLE_ARN=arn:role", "PLUGIN_MIN_PORT=10000", envLogLevel + "=debug"} {
+	for _, want := range []string{"TZ=UTC", "AWS_ROLE_ARN=arn:role", "PLUGIN_MIN_PORT=10000", wire.LogLevelEnv + "=debug"} {
 		if !slices.Contains(env, want) {
 			t.Errorf("the plugin's environment lacks %s", want)
 		}
@@ -241,7 +242,7 @@ func TestStoppedPlugin(t *testing.T) {
 	check(t, in)
 	in.timeout = 300 * time.Millisecond
 	pid := h.mustPID("prod")
-	signalTo(t, pid, syscall.SIGSTOP)
+	suspend(t, pid)
 	begin := time.Now()
 	_, err := in.RotateKey(context.Background(), provider.RotateKeyRequest{})
 	if !errors.Is(err, context.DeadlineExceeded) || !provider.Transient(err) {
@@ -272,7 +273,7 @@ func TestHungPluginIsReplaced(t *testing.T) {
 	check(t, in)
 	in.timeout = 200 * time.Millisecond
 	pid := h.mustPID("prod")
-	signalTo(t, pid, syscall.SIGSTOP)
+	suspend(t, pid)
 	if _, err := in.RotateKey(context.Background(), provider.RotateKeyRequest{}); err == nil {
 		t.Fatal("a stopped plugin answered")
 	}

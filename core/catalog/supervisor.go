@@ -199,8 +199,8 @@ func (s *supervisor) classify(ctx context.Context, p *process, err error) error 
 	switch {
 	case err == nil:
 		return nil
-	case p.child.hasExited() && provider.Transient(err) && ctx.Err() == nil:
-		return p.crashed(err)
+	case ctx.Err() == nil && p.child.hasExited() && (provider.Transient(err) || errors.Is(err, provider.Internal)):
+		return p.crashed(err) // an answer that is cut in the middle looks like a defect
 	case errors.Is(err, provider.PluginCrashed):
 		if !closedWithin(p.child.exited, exitGrace) {
 			_ = p.child.Kill(ctx)

@@ -13,6 +13,7 @@ package provider
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/keyrotor/keyrotor/core/secret"
@@ -69,12 +70,7 @@ type Capabilities []Capability
 
 // Has reports whether c is in the set.
 func (cs Capabilities) Has(c Capability) bool {
-	for _, x := range cs {
-		if x == c {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(cs, c)
 }
 
 // New builds one instance from a configuration that the host has checked

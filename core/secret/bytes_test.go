@@ -56,7 +56,7 @@ func TestNeverPrints(t *testing.T) {
 		t.Fatal("nothing was printed: the test looks at nothing")
 	}
 	hexed := fmt.Sprintf("%x", planted)
-	decimals := strings.Trim(fmt.Sprint([]byte(planted)), "[]")
+	decimals := strings.Trim(fmt.Sprintf("%d", []byte(planted)), "[]")
 	for _, form := range []string{planted, "horse", hexed, strings.ToUpper(hexed), decimals, "Y29ycmVjdCBob3Jz", "0x63, 0x6f"} {
 		if i := strings.Index(out.String(), form); i >= 0 {
 			t.Errorf("the secret shows as %q near %q", form, out.String()[max(0, i-60):i])

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -95,6 +96,21 @@ func (s *scene) run(t *testing.T, step rotation.Step, kill func()) seen {
 	}
 	s.seen.rotated += now.rotated
 	return now
+}
+
+// open opens the configuration for the rest of the test.
+func (s *scene) open(t *testing.T, o core.Opener) *core.Keyrotor {
+	t.Helper()
+	kr, err := o.Open(t.Context(), s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := kr.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return kr
 }
 
 // check opens what the killed workers left and asserts that nothing is lost.
@@ -218,6 +234,9 @@ func TestKillAtEveryStep(t *testing.T) {
 	}
 }
 
+// beforeCommit are the steps at which a rotation exists in memory only.
+var beforeCommit = []rotation.Step{rotation.StepIntent, rotation.StepGenerated, rotation.StepWrapped, rotation.StepProved}
+
 // kills is how often TestKillAtRandom kills.
 const kills = 60
 
@@ -230,8 +249,7 @@ func TestKillAtRandom(t *testing.T) {
 	for range kills {
 		moment := time.Duration(random.IntN(60_000)) * time.Microsecond
 		now := s.run(t, "", func() { <-time.After(moment) })
-		switch rotation.Step(now.last) {
-		case rotation.StepIntent, rotation.StepGenerated, rotation.StepWrapped, rotation.StepProved:
+		if slices.Contains(beforeCommit, rotation.Step(now.last)) {
 			inRotation++
 		}
 		slowest = max(slowest, noPluginsWithin(t, 2*time.Second))
@@ -244,11 +262,7 @@ func TestKillAtRandom(t *testing.T) {
 		kills, seed, inRotation, len(s.seen.tokens), s.seen.rotated, primary, slowest.Round(time.Millisecond))
 
 	// What the last kill left behind holds up nobody.
-	kr, err := core.Open(t.Context(), s.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer kr.Close()
+	kr := s.open(t, core.Opener{})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if result, err := kr.Rotate(ctx, "payments", "manual", ""); err != nil || result.Previous != primary {
@@ -263,7 +277,7 @@ func TestPluginKilledInMidRotation(t *testing.T) {
 	var kr *core.Keyrotor
 	var killAt rotation.Step
 	killed := 0
-	kr, err := core.Opener{OnStep: func(_ string, step rotation.Step) {
+	kr = s.open(t, core.Opener{OnStep: func(_ string, step rotation.Step) {
 		if step != killAt {
 			return
 		}
@@ -273,11 +287,7 @@ func TestPluginKilledInMidRotation(t *testing.T) {
 				t.Error(err)
 			}
 		}
-	}}.Open(t.Context(), s.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer kr.Close()
+	}})
 	if _, err := kr.Rotate(t.Context(), "payments", "manual", "starts the plugin"); err != nil {
 		t.Fatal(err)
 	}

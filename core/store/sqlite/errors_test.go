@@ -163,6 +163,19 @@ func TestTampering(t *testing.T) {
 	}
 }
 
+// TestTamperedPrimary: a lease is on an active version, whatever the key says.
+func TestTamperedPrimary(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "keyrotor.db"), nil)
+	create(t, s, "payments")
+	if _, err := s.writer.Exec(`UPDATE versions SET state = 'suspended'`); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Acquire(t.Context(), store.LeaseRequest{Key: "payments", Owner: "p", Count: 1, TTL: time.Minute})
+	if !errors.Is(err, keyring.ErrNoPrimary) {
+		t.Errorf("Acquire: %v, want ErrNoPrimary", err)
+	}
+}
+
 func TestMissingHash(t *testing.T) {
 	s := openAt(t, filepath.Join(t.TempDir(), "keyrotor.db"), nil)
 	create(t, s, "payments")

@@ -198,6 +198,28 @@ func TestConnections(t *testing.T) {
 	}
 }
 
+// TestNoAccidentalFile: SQLite itself never makes the file, with whatever mode.
+func TestNoAccidentalFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keyrotor.db")
+	for name, open := range map[string]func(string) (*sql.DB, error){"writer": openWriter, "reader": openReader} {
+		db, err := open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Ping(); err == nil {
+			t.Errorf("the %s opened a file that does not exist", name)
+		} else if text := explain(err).Error(); !strings.Contains(text, "cannot open the file") {
+			t.Errorf("the %s says %s", name, text)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("there is a file now: %v", err)
+	}
+}
+
 func TestEngineVersion(t *testing.T) {
 	for version, good := range map[string]bool{
 		"3.51.3": true, "3.51.10": true, "3.52.0": true, "4.0.0": true,
