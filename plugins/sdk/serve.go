@@ -13,6 +13,7 @@ import (
 
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/provider/wire"
+	"github.com/keyrotor/keyrotor/core/secret"
 )
 
 // closeTimeout bounds how long a plugin that ends waits for its instances to
@@ -39,7 +40,7 @@ func Serve(p Plugin) {
 		os.Exit(status)
 	}
 	log := newLogger(p.Info.Name, os.Getenv(wire.LogLevelEnv), os.Stderr)
-	if err := forbidDumps(); err != nil {
+	if err := secret.ForbidDumps(); err != nil {
 		log.Warn("the process stays open to core dumps and debuggers", "error", err)
 	}
 	p.Info.ProtocolMinor = provider.ProtocolMinor

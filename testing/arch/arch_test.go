@@ -102,7 +102,7 @@ var mayImport = map[string][]string{
 	"core/provider/wire": {
 		"core/provider", "core/provider/wire/keyrotor/provider/v1",
 	},
-	"core/catalog":      {"core/provider", "core/provider/wire"},
+	"core/catalog":      {"core/provider", "core/provider/wire", "core/secret"},
 	"core/keyring":      {"core/secret"},
 	"core/store":        {"core/history", "core/keyring"},
 	"core/store/sqlite": {"core/history", "core/keyring", "core/store"},

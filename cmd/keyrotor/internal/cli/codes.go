@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+
+	"github.com/keyrotor/keyrotor/core/catalog"
+	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/provider"
+	"github.com/keyrotor/keyrotor/core/rotation"
+	"github.com/keyrotor/keyrotor/core/store"
+)
+
+// The codes that stand for no error of the core.
+const (
+	codeUsage       = "usage"
+	codeInterrupted = "interrupted"
+	codeTimeout     = "timeout"
+	codeOther       = "error"
+)
+
+// providerPrefix and a key manager's code in lower case make a code.
+const providerPrefix = "provider_"
+
+// errNoConfig: nothing says which config file to use.
+var errNoConfig = errors.New("no config file is named: give --config FILE or set " + configVariable +
+	"; 'keyrotor init DIR' makes one")
+
+// errTooLarge: the input is more than can be one value or one token.
+var errTooLarge = errors.New("the input is too large")
+
+// errEmpty: there is nothing to decrypt.
+var errEmpty = errors.New("the input is empty; pass a token, e.g. printf '%s' \"$TOKEN\" | keyrotor decrypt")
+
+// errUnhealthy: a provider did not pass its check.
+var errUnhealthy = errors.New("not in order")
+
+// code is the name of a failure, which scripts may act on.
+type code struct {
+	name string
+	// is reports whether an error is of this kind; nil if describe finds out.
+	is    func(error) bool
+	about string
+}
+
+// codes lists what tells failures apart. The first that fits an error is its code.
+func codes() []code {
+	return []code{
+		{codeUsage, nil, "the command line is wrong"},
+		{codeInterrupted, nil, "a signal ended the command"},
+		{codeTimeout, nil, "--timeout was over"},
+		{"no_config", is(errNoConfig), "no config file is named"},
+		{"config", func(err error) bool { return len(problems(err)) > 0 }, "the config is not valid; see problems"},
+		{"partly_done", as[*partlyError], "some of the work could not be done, and was listed"},
+		{"check_failed", is(errUnhealthy), "a provider is not in order"},
+		{"plugin_not_pinned", as[*catalog.NotPinnedError], "plugins.lock does not trust the plugin"},
+		{"plugin_changed", as[*catalog.MismatchError], "the plugin is not the binary that plugins.lock pins"},
+		{"invalid_name", is(keyring.ErrInvalidName), "no key may have this name"},
+		{"unknown_key", is(keyring.ErrUnknownKey), "the store has no such key"},
+		{"unknown_version", is(keyring.ErrUnknownVersion), "the key has no such version"},
+		{"key_exists", is(store.ErrKeyExists), "the name is taken, now or in the past"},
+		{"no_primary", is(keyring.ErrNoPrimary), "the key has no version that encrypts"},
+		{"state", is(keyring.ErrState), "the version's state does not allow it"},
+		{"malformed", is(keyring.ErrMalformed), "not a ciphertext, or a truncated one"},
+		{"authentication", is(keyring.ErrAuthentication), "another AAD than at encryption, or altered bytes"},
+		{"integrity", is(keyring.ErrIntegrity), "a key or its record was tampered with"},
+		{"empty", is(errEmpty), "there is nothing to decrypt"},
+		{"too_large", func(err error) bool {
+			return errors.Is(err, keyring.ErrTooLarge) || errors.Is(err, errTooLarge)
+		}, "the value is over 64 MiB"},
+		{"usage_limit", is(keyring.ErrUsageLimit), "the version may not encrypt any more; rotate the key"},
+		{"fips", is(keyring.ErrFIPS), "not available in FIPS 140 mode"},
+		{"rotated", is(rotation.ErrRotated), "another process rotated the key meanwhile"},
+		{"fenced", is(store.ErrFenced), "another process took the key over; nothing was done"},
+		{"held", as[*store.HeldError], "another process works on the key"},
+		{"store_damaged", func(err error) bool {
+			return errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrRecord)
+		}, "the store is damaged"},
+		{"store_schema", is(store.ErrSchema), "the store was written by another build"},
+		{"store_foreign", is(store.ErrForeign), "the file is no store of Keyrotor"},
+		{"store_busy", is(store.ErrBusy), "other processes kept the store locked"},
+		{"store_full", is(store.ErrFull), "there is no room left for the store"},
+		{"store_read_only", is(store.ErrReadOnly), "the store cannot be written"},
+		{"exists", is(fs.ErrExist), "a file is there already"},
+		{"not_found", is(fs.ErrNotExist), "a file is missing"},
+		{"permission", is(fs.ErrPermission), "the operating system refused"},
+		{codeOther, nil, "anything else"},
+	}
+}
+
+func is(target error) func(error) bool {
+	return func(err error) bool { return errors.Is(err, target) }
+}
+
+func as[T error](err error) bool {
+	var target T
+	return errors.As(err, &target)
+}
+
+// codeOf answers the code of an error of the core.
+func codeOf(err error) string {
+	for _, c := range codes() {
+		if c.is != nil && c.is(err) {
+			return c.name
+		}
+	}
+	if as[*provider.Error](err) {
+		return providerPrefix + strings.ToLower(string(provider.CodeOf(err)))
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return codeTimeout
+	}
+	return codeOther
+}

@@ -1,0 +1,186 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// showHelp is what --help and the help command do.
+func (a *app) showHelp(cmd *cobra.Command, _ []string) {
+	if rest := cmd.Flags().Args(); (isGroup(cmd) || isTopic(cmd)) && len(rest) > 0 {
+		a.misused = unknownCommand(cmd, rest[0])
+		return
+	}
+	a.writeHelp(a.Out, cmd)
+}
+
+func (a *app) helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]...",
+		Short: "Show the help of a command or a topic",
+		Example: `  keyrotor help key rotate
+  keyrotor help exit-codes`,
+		ValidArgsFunction: completeCommands,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil {
+				return err
+			}
+			if len(rest) > 0 {
+				return unknownCommand(about, rest[0])
+			}
+			about.InitDefaultHelpFlag() // as if --help had been given
+			a.writeHelp(a.Out, about)
+			return nil
+		},
+	}
+}
+
+func completeCommands(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	about, rest, err := cmd.Root().Find(args)
+	if err != nil || len(rest) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, sub := range about.Commands() {
+		if !sub.Hidden {
+			names = append(names, sub.Name()+"\t"+sub.Short)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// writeHelp writes the help of a command: what it is, its form, examples, its
+// subcommands, its flags.
+func (a *app) writeHelp(w io.Writer, cmd *cobra.Command) {
+	fmt.Fprintf(w, "%s\n", strings.TrimSpace(firstOf(cmd.Long, cmd.Short)))
+	if isTopic(cmd) {
+		return
+	}
+	form := cmd.UseLine()
+	if isGroup(cmd) {
+		form = cmd.CommandPath() + " COMMAND"
+	}
+	section(w, "Usage", "  "+form)
+	section(w, "Examples", cmd.Example)
+	section(w, "Commands", list(cmd, func(sub *cobra.Command) bool { return !isTopic(sub) && !sub.Hidden }))
+	section(w, "Topics", list(cmd, isTopic))
+	local, global := cmd.LocalFlags(), cmd.InheritedFlags()
+	title := "Flags"
+	if !cmd.HasParent() {
+		title = "Flags of every command"
+	}
+	section(w, title, local.FlagUsages())
+	section(w, "Flags of every command", global.FlagUsages())
+	if isGroup(cmd) {
+		fmt.Fprintf(w, "\n'%s COMMAND --help' says more.\n", cmd.CommandPath())
+	}
+}
+
+func section(w io.Writer, title, body string) {
+	if body = strings.TrimRight(body, "\n "); body != "" {
+		fmt.Fprintf(w, "\n%s:\n%s\n", title, body)
+	}
+}
+
+func list(cmd *cobra.Command, which func(*cobra.Command) bool) string {
+	var b strings.Builder
+	for _, sub := range cmd.Commands() {
+		if which(sub) {
+			fmt.Fprintf(&b, "  %-*s  %s\n", sub.NamePadding(), sub.Name(), sub.Short)
+		}
+	}
+	return b.String()
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// isTopic tells a text that only `help` shows from a command.
+func isTopic(cmd *cobra.Command) bool { return !cmd.Runnable() && !cmd.HasSubCommands() }
+
+// exitCodesNote stands in the help of commands that can end in between.
+const exitCodesNote = `Exit codes: 0 everything was done, 1 an error and nothing was done, 2 the
+command line is wrong, 3 some was done and some was not, see 'keyrotor help exit-codes'.`
+
+func topics() []*cobra.Command {
+	return []*cobra.Command{
+		{
+			Use:   "exit-codes",
+			Short: "What the exit codes mean",
+			Long: `The exit code of every command is one of these:
+
+  0    done
+  1    an error: what was asked for was not done, or a check found something wrong
+  2    the command line is wrong, or no config file is named: nothing was done
+  3    partly done: what could not be done is listed, the rest is done
+  130  stopped by an interrupt (Ctrl-C): whole files and committed rotations stay
+  143  stopped by a request to terminate (SIGTERM), likewise
+
+A group of commands without a command, e.g. 'keyrotor key', shows its help on
+standard error and exits with 2.
+
+'reencrypt' and 'census' exit with 3 as soon as there is one token or file that
+they list as failed, even if nothing else was there. 'decrypt --lines' and
+'encrypt --lines' exit with 3 if some lines were done and some were not, with 1
+if none was done.
+
+'provider check' and 'plugin verify' exit with 1 if one of those that they check
+is not in order.`,
+		},
+		{
+			Use:   "output",
+			Short: "Standard output, standard error and -o json",
+			Long: `Standard output carries the answer of a command and nothing else. Notes, progress
+and errors go to standard error, so that answers can be piped.
+
+With -o json the answer is one line of JSON, and each line on standard error is a
+JSON object, too: a log record, a "note", a "warning", or at the end
+
+  {"error":{"code":"unknown_key","message":"…","exit_code":1}}
+
+Scripts act on the code, never on the message ('keyrotor help error-codes').
+Numbers, times (RFC 3339, UTC) and names are stable; lists are [] when empty.
+
+Tables are for people and may change. Colour is used on a terminal only, unless
+NO_COLOR is set or TERM is "dumb".`,
+		},
+		{
+			Use:   "error-codes",
+			Short: "The codes of errors in JSON",
+			Long:  errorCodesTopic(),
+		},
+		{
+			Use:   "environment",
+			Short: "The environment variables that matter",
+			Long: `  KEYROTOR_CONFIG      the config file where --config names none
+  KEYROTOR_PASSPHRASE  the passphrase that 'keyrotor init --seal' protects the local
+                       provider's key-encryption keys with; the config that it
+                       writes reads it through env("KEYROTOR_PASSPHRASE")
+  NO_COLOR             if set, no colour and no progress bar
+  TERM=dumb            the same
+
+A config file may name others with env("NAME"). Plugins see none of them, but for
+those that the config passes on.`,
+		},
+	}
+}
+
+func errorCodesTopic() string {
+	var b strings.Builder
+	b.WriteString("The field error.code of an error in JSON is one of these:\n\n")
+	for _, c := range codes() {
+		fmt.Fprintf(&b, "  %-18s  %s\n", c.name, c.about)
+	}
+	b.WriteString(`
+What a key manager answered has the prefix "provider_", e.g. provider_denied,
+provider_unavailable, provider_throttled, provider_plugin_crashed.`)
+	return b.String()
+}

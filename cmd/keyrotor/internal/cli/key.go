@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyrotor/keyrotor/core"
+	"github.com/keyrotor/keyrotor/core/keyring"
+)
+
+func (a *app) keyCommand() *cobra.Command {
+	return a.group(&cobra.Command{
+		Use:   "key",
+		Short: "Create, show and rotate keys",
+		Example: `  keyrotor key create payments
+  keyrotor key rotate payments --reason emergency --note 'laptop stolen'`,
+	}, a.keyCreate(), a.keyList(), a.keyShow(), a.keyRotate())
+}
+
+func (a *app) keyCreate() *cobra.Command {
+	var options core.KeyOptions
+	algorithm := newChoice(string(keyring.AES256GCM), string(keyring.AES256GCM), string(keyring.XChaCha20Poly1305))
+	cmd := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Create a key with its first version",
+		Long: `Create a key with its first version. NAME is 1 to 63 of a-z, 0-9, '.' and '-', is
+never reused, and stands in every token of the key.
+
+Each version is wrapped by every provider named, so that each of them alone can
+open it. Without --wrap-with it is the key's block in the config that decides, and
+without that the only provider that there is.`,
+		Example: `  keyrotor key create payments
+  keyrotor key create payments --wrap-with prod,dr --note 'card data'`,
+		Args:              takes(1, 1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			options.Algorithm = keyring.Algorithm(algorithm.value)
+			return a.withKeyrotor(cmd, func(ctx context.Context, kr *core.Keyrotor) error {
+				key, err := kr.CreateKey(ctx, args[0], options)
+				if err != nil {
+					return err
+				}
+				return a.keyCreated(key)
+			})
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringSliceVar(&options.WrapWith, "wrap-with", nil, "the `PROVIDERS` that wrap each version, separated by commas")
+	flags.Var(&algorithm, "algorithm", "the cipher of its versions")
+	flags.StringVar(&options.Note, "note", "", "`TEXT` for the history; not secret")
+	completeFlag(cmd, "wrap-with", a.completeProviderList)
+	completeChoice(cmd, "algorithm", &algorithm)
+	return cmd
+}
+
+func (a *app) keyList() *cobra.Command {
+	return &cobra.Command{
+		Use:               "list",
+		Short:             "List the keys",
+		Example:           `  keyrotor key list`,
+		Args:              takes(0, 0),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withKeyrotor(cmd, a.listKeys)
+		},
+	}
+}
+
+func (a *app) keyShow() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show NAME",
+		Short: "Show a key, its versions and their wraps",
+		Example: `  keyrotor key show payments
+  keyrotor key show payments -o json | jq .primary`,
+		Args:              takes(1, 1),
+		ValidArgsFunction: a.completeKey,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withKeyrotor(cmd, func(ctx context.Context, kr *core.Keyrotor) error {
+				key, err := kr.Describe(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return a.showKey(key)
+			})
+		},
+	}
+}
+
+func (a *app) keyRotate() *cobra.Command {
+	reason := newChoice(string(keyring.ReasonManual), string(keyring.ReasonManual), string(keyring.ReasonEmergency))
+	var note string
+	cmd := &cobra.Command{
+		Use:   "rotate NAME",
+		Short: "Make a new version of a key, and make it the primary",
+		Long: `Make a new version of a key, and make it the primary: new values are encrypted
+under it. Values of the versions before stay readable; 'keyrotor reencrypt' brings
+them to the new one.
+
+While another process works on the key this waits, as long as --timeout allows. If
+that process rotated the key, nothing more is done and the code is "rotated".`,
+		Example: `  keyrotor key rotate payments
+  keyrotor key rotate payments --reason emergency --note 'laptop stolen' -o json`,
+		Args:              takes(1, 1),
+		ValidArgsFunction: a.completeKey,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withKeyrotor(cmd, func(ctx context.Context, kr *core.Keyrotor) error {
+				result, err := kr.Rotate(ctx, args[0], keyring.Reason(reason.value), note)
+				if err != nil {
+					return err
+				}
+				return a.keyRotated(result, reason.value)
+			})
+		},
+	}
+	cmd.Flags().Var(&reason, "reason", "why the key is rotated")
+	cmd.Flags().StringVar(&note, "note", "", "`TEXT` for the history; not secret")
+	completeChoice(cmd, "reason", &reason)
+	return cmd
+}

@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyrotor/keyrotor/core/history"
+	"github.com/keyrotor/keyrotor/core/provider"
+)
+
+func TestSchemaText(t *testing.T) {
+	schema := provider.Schema{
+		Doc: "Wraps in the cloud.",
+		Attributes: []provider.Attribute{
+			{Name: "address", Type: provider.String, Required: true, Doc: "Where it is."},
+			{Name: "retries", Type: provider.Int, Default: int64(3)},
+			{Name: "tls", Type: provider.Bool, Default: true, Deprecated: "it is always on."},
+			{Name: "hosts", Type: provider.StringList, Default: []string{"a", "b"}},
+			{Name: "tags", Type: provider.StringMap},
+			{Name: "patience", Type: provider.Duration},
+			{Name: "token", Type: provider.String, Sensitive: true, Default: "planted"},
+		},
+		Blocks: []provider.BlockSchema{
+			{Type: "mirror", Required: true, Body: provider.Schema{
+				Doc:        "Where history goes.",
+				Attributes: []provider.Attribute{{Name: "mount", Type: provider.Path, Required: true}},
+			}},
+			{Type: "auth", Labels: []string{"approle", "token"}, Repeated: true, Body: provider.Schema{
+				Attributes: []provider.Attribute{{Name: "role_id", Type: provider.String, Required: true}},
+			}},
+		},
+	}
+	const want = `# Wraps in the cloud.
+provider "cloud" "NAME" {
+  # Where it is.
+  address = "…" # string, required
+
+  # retries = 3 # int
+
+  # Deprecated: it is always on.
+  # tls = true # bool
+
+  # hosts = ["a", "b"] # string-list
+
+  # tags = { NAME = "…" } # string-map
+
+  # patience = "30s" # duration
+
+  # token = "…" # string, sensitive
+
+  # Where history goes.
+  mirror {
+    mount = "…" # path, required
+  }
+
+  # The label is one of approle, token.
+  # It may be repeated.
+  # auth "approle" {
+    # role_id = "…" # string, required
+  # }
+}
+`
+	if got := schemaText("cloud", withoutSecrets(schema)); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if schema.Attributes[6].Default != "planted" {
+		t.Error("the schema itself was changed")
+	}
+}
+
+func TestMoment(t *testing.T) {
+	for text, want := range map[string]string{
+		"2026-03-01T12:00:00Z":      "2026-03-01T12:00:00Z",
+		"2026-03-01T12:00:00+02:00": "2026-03-01T10:00:00Z",
+		"2026-03-01":                "2026-03-01T00:00:00Z",
+	} {
+		var m moment
+		if err := m.Set(text); err != nil || m.UTC().Format(time.RFC3339) != want {
+			t.Errorf("%s: %v, %v", text, m, err)
+		}
+	}
+	for text, want := range map[string]time.Duration{"90m": 90 * time.Minute, "7d": 7 * 24 * time.Hour, "0d": 0, "1h30m": 90 * time.Minute} {
+		if got, err := parseAgo(text); err != nil || got != want {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "d", "-1h", "-7d", "1.5d", "70000d", "tomorrow", "2026-13-01", "2026-03-01 12:00"} {
+		var m moment
+		if err := m.Set(text); err == nil || !m.IsZero() {
+			t.Errorf("%q was taken for %v", text, m)
+		}
+	}
+}
+
+func FuzzMoment(f *testing.F) {
+	for _, seed := range []string{"", "7d", "36h", "2026-03-01", "2026-03-01T12:00:00Z", "9999999h"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var m moment
+		if err := m.Set(text); err != nil && !m.IsZero() {
+			t.Errorf("%q is refused and gives %v", text, m)
+		}
+	})
+}
+
+func TestEventRow(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		event history.Event
+		want  string
+	}{
+		{
+			history.Event{Seq: 3, Time: at, Type: history.Rotation, Key: "k", Version: 2, PreviousVersion: 1, Reason: "manual", Actor: "a@b"},
+			"3|2026-03-01T12:00:00Z|rotation|k|v1 to v2|manual|a@b|",
+		},
+		{
+			history.Event{Seq: 4, Time: at, Type: history.RotationFailed, Key: "k", ErrorCode: "DENIED", Note: "n", Actor: "a@b"},
+			"4|2026-03-01T12:00:00Z|rotation_failed|k|-|-|a@b|error DENIED; n",
+		},
+		{
+			history.Event{Seq: 5, Time: at, Type: history.Restored, Actor: "a@b"},
+			"5|2026-03-01T12:00:00Z|restored|-|-|-|a@b|",
+		},
+	} {
+		if got := strings.Join(eventRow(c.event), "|"); got != c.want {
+			t.Errorf("got %s, want %s", got, c.want)
+		}
+	}
+}
+
+func TestShellQuoted(t *testing.T) {
+	for in, want := range map[string]string{
+		"/a/b-c_d.hcl": "/a/b-c_d.hcl",
+		"":             "''",
+		"a b":          "'a b'",
+		"it's":         `'it'\''s'`,
+		"$HOME":        "'$HOME'",
+	} {
+		if got := shellQuoted(in); got != want {
+			t.Errorf("shellQuoted(%q) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestAsksForJSON(t *testing.T) {
+	for line, want := range map[string]bool{
+		"key list -o json":        true,
+		"key list -ojson":         true,
+		"key --output=json x":     true,
+		"key --output json":       true,
+		"key list":                false,
+		"key list -o text":        false,
+		"key list -o":             false,
+		"key list -- -o json":     false,
+		"key create json -o text": false,
+	} {
+		if got := asksForJSON(strings.Fields(line)); got != want {
+			t.Errorf("%s: %v, want %v", line, got, want)
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// pluginsVariable tells the scripts where the plugins are.
+const pluginsVariable = "PLUGINS"
+
+// TestMain builds the local plugin once. The scripts run this test binary as
+// keyrotor, and the plugin as the process that it is for users.
+func TestMain(m *testing.M) {
+	testscript.Main(withPlugin{m}, map[string]func(){"keyrotor": main})
+}
+
+type withPlugin struct{ m *testing.M }
+
+func (w withPlugin) Run() int {
+	dir, err := os.MkdirTemp("", "keyrotor-plugins-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "keyrotor-plugin-local"), "../../plugins/local")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build the local plugin: %v\n%s", err, out)
+		return 1
+	}
+	for name, value := range map[string]string{
+		pluginsVariable: dir,
+		// Under the race detector each process would sleep for a second at its end.
+		"GORACE": "atexit_sleep_ms=0 " + os.Getenv("GORACE"),
+	} {
+		if err := os.Setenv(name, value); err != nil {
+			panic(err)
+		}
+	}
+	return w.m.Run()
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		Cmds:                commands(),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			for _, name := range []string{pluginsVariable, "GORACE"} {
+				env.Setenv(name, os.Getenv(name))
+			}
+			return nil
+		},
+	})
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/keyrotor/keyrotor/core/rotation"
+	"github.com/keyrotor/keyrotor/core/store"
+	"github.com/keyrotor/keyrotor/core/store/sqlite"
+)
+
+// commands are what the scripts need beside testscript's own. FILE may be stdout
+// or stderr, as ever.
+func commands() map[string]func(*testscript.TestScript, bool, []string) {
+	return map[string]func(*testscript.TestScript, bool, []string){
+		"setup": setup,
+		"exits": exits,
+		"json":  jsonIs,
+		"is":    is,
+		"write": write,
+		"let":   let,
+		"mode":  mode,
+		"hold":  hold,
+		"tty":   onTerminal,
+	}
+}
+
+// setup KEY... makes a folder "keys" with these keys, and sets KEYROTOR_CONFIG.
+func setup(ts *testscript.TestScript, _ bool, keys []string) {
+	ts.Check(ts.Exec("keyrotor", "init", "keys", "--plugins", ts.Getenv(pluginsVariable)))
+	ts.Setenv("KEYROTOR_CONFIG", ts.MkAbs("keys/keyrotor.hcl"))
+	for _, key := range keys {
+		ts.Check(ts.Exec("keyrotor", "key", "create", key))
+	}
+}
+
+// exits STATUS PROGRAM ARG... runs a program that must end with this exit status.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+// json FILE PATH VALUE looks at a place in a JSON document. PATH are names and
+// indices joined by dots, "." is the whole, and len at its end is a length; VALUE is
+// JSON, or else a string. ! json FILE PATH means that there is no such place.
+func jsonIs(ts *testscript.TestScript, neg bool, args []string) {
+	var doc any
+	if err := json.Unmarshal([]byte(ts.ReadFile(args[0])), &doc); err != nil {
+		ts.Fatalf("%s is no JSON document: %v", args[0], err)
+	}
+	got, err := at(doc, args[1])
+	if neg {
+		if err == nil {
+			ts.Fatalf("%s is there: %v", args[1], got)
+		}
+		return
+	}
+	ts.Check(err)
+	var want any
+	if json.Unmarshal([]byte(args[2]), &want) != nil {
+		want = args[2]
+	}
+	if !reflect.DeepEqual(got, want) {
+		ts.Fatalf("%s is %#v, want %#v", args[1], got, want)
+	}
+}
+
+func at(doc any, path string) (any, error) {
+	if path == "." {
+		return doc, nil
+	}
+	for step := range strings.SplitSeq(path, ".") {
+		switch v := doc.(type) {
+		case map[string]any:
+			if step == "len" {
+				return float64(len(v)), nil
+			}
+			next, ok := v[step]
+			if !ok {
+				return nil, fmt.Errorf("no %q in %v", step, v)
+			}
+			doc = next
+		case []any:
+			if step == "len" {
+				return float64(len(v)), nil
+			}
+			i, err := strconv.Atoi(step)
+			if err != nil || i >= len(v) {
+				return nil, fmt.Errorf("no element %s in %v", step, v)
+			}
+			doc = v[i]
+		default:
+			return nil, fmt.Errorf("%q is beyond %v", step, doc)
+		}
+	}
+	return doc, nil
+}
+
+// is FILE "TEXT" compares all of a file with a Go string literal.
+func is(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := literal(args[1:])
+	ts.Check(err)
+	if got := ts.ReadFile(args[0]); (got == want) == neg {
+		ts.Fatalf("%s is %q, want %q", args[0], got, want)
+	}
+}
+
+// write FILE "TEXT" writes a Go string literal, bytes that txtar cannot hold
+// included.
+func write(ts *testscript.TestScript, _ bool, args []string) {
+	text, err := literal(args[1:])
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o644))
+}
+
+// literal reads a Go string literal that the script's parser took apart at its
+// spaces. A single quote is \x27, since the parser takes the other away.
+func literal(words []string) (string, error) {
+	return strconv.Unquote(strings.Join(words, " "))
+}
+
+// let NAME FILE [PATH] sets a variable to a file's content without its last line
+// break, or to a string in a JSON document.
+func let(ts *testscript.TestScript, _ bool, args []string) {
+	text := strings.TrimSuffix(ts.ReadFile(args[1]), "\n")
+	if len(args) > 2 {
+		var doc any
+		ts.Check(json.Unmarshal([]byte(text), &doc))
+		v, err := at(doc, args[2])
+		ts.Check(err)
+		text = fmt.Sprint(v)
+	}
+	ts.Setenv(args[0], text)
+}
+
+// mode FILE OCTAL compares a file's permissions.
+func mode(ts *testscript.TestScript, _ bool, args []string) {
+	info, err := os.Lstat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[1] {
+		ts.Fatalf("the mode of %s is %s, want %s", args[0], got, args[1])
+	}
+}
+
+// hold KEY DURATION claims a key of the folder "keys", as another process that
+// rotates it does.
+func hold(ts *testscript.TestScript, _ bool, args []string) {
+	ttl, err := time.ParseDuration(args[1])
+	ts.Check(err)
+	s, err := sqlite.Open(context.Background(), sqlite.Config{Path: filepath.Join(ts.MkAbs("keys"), "keyrotor.db")})
+	ts.Check(err)
+	_, err = s.Begin(context.Background(), store.Claim{
+		Key: args[0], Kind: "rotate", Operation: "another", Owner: rotation.CurrentOwner().String(), TTL: ttl,
+	})
+	ts.Check(errors.Join(err, s.Close()))
+}
