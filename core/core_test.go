@@ -135,6 +135,46 @@ func TestInit(t *testing.T) {
 	}
 }
 
+// TestInitKeepsPins: a lock file that pins other plugins is not replaced.
+func TestInitKeepsPins(t *testing.T) {
+	path := initDir(t, core.InitOptions{})
+	lock := filepath.Join(filepath.Dir(path), "plugins.lock")
+	pinned, err := os.ReadFile(lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := strings.Index(string(pinned), "sha256:") + len("sha256:")
+	other := string(pinned[:at]) + strings.Repeat("0", 64) + string(pinned[at+64:])
+	other = strings.ReplaceAll(other, string(pinned[at:at+64]), strings.Repeat("0", 64))
+	if err := errors.Join(os.Remove(path), os.WriteFile(lock, []byte(other), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := core.Init(t.Context(), filepath.Dir(path), core.InitOptions{PluginDir: pluginDir}); err == nil || !strings.Contains(err.Error(), "pins something else") {
+		t.Errorf("init over other pins: %v", err)
+	}
+	if after, err := os.ReadFile(lock); err != nil || string(after) != other {
+		t.Errorf("the lock file changed: %v", err)
+	}
+}
+
+// TestInitOddPath: a path that HCL would read as a template.
+func TestInitOddPath(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), `odd ${path} %{x} "quoted"`)
+	if err := os.CopyFS(dir, os.DirFS(pluginDir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(dir, "keyrotor-plugin-local"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path, err := core.Init(t.Context(), filepath.Join(t.TempDir(), "kr"), core.InitOptions{PluginDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := open(t, path).Config.Plugins.Directory; got != dir {
+		t.Errorf("the config names the plugin directory %s", got)
+	}
+}
+
 // TestInitAgain: an init that was cut off before it wrote the config can be run
 // again, and keeps the keys that it had made.
 func TestInitAgain(t *testing.T) {
@@ -151,6 +191,39 @@ func TestInitAgain(t *testing.T) {
 	}
 	if again, err := os.ReadFile(filepath.Join(filepath.Dir(path), "keyrotor.kek")); err != nil || string(again) != string(kek) {
 		t.Errorf("the key-encryption key was made anew: %v", err)
+	}
+}
+
+// TestInitOverBadKEK: what lies there already must work.
+func TestInitOverBadKEK(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "keyrotor.kek")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if path, err := core.Init(t.Context(), dir, core.InitOptions{PluginDir: pluginDir}); !errors.Is(err, provider.Integrity) {
+		t.Errorf("init over an empty KEK file: %s, %v", path, err)
+	}
+	if path, err := core.Init(t.Context(), file, core.InitOptions{PluginDir: pluginDir}); err == nil || errors.Is(err, fs.ErrExist) {
+		t.Errorf("init into a file: %s, %v", path, err)
+	}
+}
+
+// TestNoStore: a store that is gone is not replaced by an empty one.
+func TestNoStore(t *testing.T) {
+	path := initDir(t, core.InitOptions{})
+	if err := os.Remove(filepath.Join(filepath.Dir(path), "keyrotor.db")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := core.Open(t.Context(), path); !errors.Is(err, core.ErrNoStore) {
+		t.Errorf("without its store: %v", err)
+	}
+	kr, err := core.Opener{CreateStore: true}.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kr.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -226,7 +299,7 @@ func appendTo(t *testing.T, path, text string) {
 func TestOpenRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ add, want string }{
 		"unknown attribute":   {"provider \"local\" \"x\" {\n  pathh = \"y\"\n}\n", `"pathh"`},
-		"plugin not pinned":   {"provider \"vault-transit\" \"x\" {\n}\n", "vault-transit"},
+		"plugin not pinned":   {"provider \"locl\" \"x\" {\n}\n", `keyrotor.hcl:16:1: provider "locl" "x": plugin "locl" is not pinned in plugins.lock, which has ["local"]`},
 		"block to come":       {"notify \"webhook\" \"x\" {\n}\n", "notify"},
 		"missing environment": {"provider \"local\" \"x\" {\n  path = env(\"KEYROTOR_TEST_UNSET\")\n}\n", "KEYROTOR_TEST_UNSET"},
 	} {

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
+
+	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/zclconf/go-cty/cty"
 
 	"github.com/keyrotor/keyrotor/core/catalog"
 	"github.com/keyrotor/keyrotor/core/provider"
@@ -57,8 +59,11 @@ func Init(ctx context.Context, dir string, o InitOptions) (path string, err erro
 		return "", err
 	}
 	path = filepath.Join(dir, ConfigName)
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s exists already; nothing was changed: %w", path, fs.ErrExist)
+	switch _, err := os.Lstat(path); {
+	case err == nil:
+		return "", fmt.Errorf("%s: %w; nothing was changed", path, fs.ErrExist)
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("%w; nothing was changed", err)
 	}
 	pluginDir := o.PluginDir
 	if pluginDir == "" {
@@ -76,20 +81,38 @@ func Init(ctx context.Context, dir string, o InitOptions) (path string, err erro
 	if len(types) == 0 {
 		return "", fmt.Errorf("no plugins lie in %s; build them, or name their folder with --plugins", pluginDir)
 	}
-	lock := catalog.NewLock()
-	if err := lock.Pin(ctx, pluginDir, slog.New(slog.DiscardHandler), types...); err != nil {
-		return "", err
-	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	if err := lock.Write(filepath.Join(dir, "plugins.lock")); err != nil {
+	if err := pin(ctx, filepath.Join(dir, "plugins.lock"), pluginDir, types); err != nil {
 		return "", err
 	}
 	if err := prepare(ctx, dir, path, initialConfig(pluginDir, o.Seal)); err != nil {
 		return "", err
 	}
 	return path, nil
+}
+
+// pin writes the lock file. One that is there, from an Init that was cut off or of
+// another config in the folder, is not replaced: it must pin the same plugins.
+func pin(ctx context.Context, path, pluginDir string, types []string) error {
+	lock, err := catalog.ReadLock(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		lock = catalog.NewLock()
+		if err := lock.Pin(ctx, pluginDir, slog.New(slog.DiscardHandler), types...); err != nil {
+			return err
+		}
+		return lock.Write(path)
+	}
+	if err != nil {
+		return err
+	}
+	for _, typ := range types {
+		if err := lock.Verify(pluginDir, typ); err != nil {
+			return fmt.Errorf("%s is there already, and pins something else; nothing was changed: %w", path, err)
+		}
+	}
+	return nil
 }
 
 // prepare makes the KEK and the store with the config under a temporary name, and
@@ -104,29 +127,45 @@ func prepare(ctx context.Context, dir, path, text string) error {
 	if err := errors.Join(err, draft.Sync(), draft.Close()); err != nil {
 		return err
 	}
-	kr, err := Open(ctx, draft.Name())
+	kr, err := Opener{CreateStore: true}.Open(ctx, draft.Name())
 	if err != nil {
 		return err
 	}
-	_, err = kr.CreateKEK(ctx, localType)
-	if errors.Is(err, provider.AlreadyExists) {
-		err = nil
-	}
-	if err := errors.Join(err, kr.Close()); err != nil {
+	if err := errors.Join(kr.ensureKEK(ctx, localType), kr.Close()); err != nil {
 		return err
 	}
 	// Link, unlike rename, fails if somebody else's config is there by now.
 	return os.Link(draft.Name(), path)
 }
 
+// ensureKEK makes the key-encryption key of a provider, or sees that the one that is
+// there works.
+func (s *Setup) ensureKEK(ctx context.Context, name string) error {
+	_, err := s.CreateKEK(ctx, name)
+	if !errors.Is(err, provider.AlreadyExists) {
+		return err
+	}
+	p, err := s.Catalog.Provider(name)
+	if err != nil {
+		return err
+	}
+	_, err = p.Check(ctx, provider.CheckRequest{Deep: true})
+	return err
+}
+
 // CreateKEK makes the key-encryption key of a provider, where the provider can.
 // provider.AlreadyExists if it is there.
-func (kr *Keyrotor) CreateKEK(ctx context.Context, name string) (provider.CreateKeyResponse, error) {
-	p, err := kr.Catalog.Provider(name)
+func (s *Setup) CreateKEK(ctx context.Context, name string) (provider.CreateKeyResponse, error) {
+	p, err := s.Catalog.Provider(name)
 	if err != nil {
 		return provider.CreateKeyResponse{}, err
 	}
 	return p.CreateKey(ctx, provider.CreateKeyRequest{})
+}
+
+// quote writes a string as HCL does, where ${ begins a template.
+func quote(s string) string {
+	return string(hclwrite.TokensForValue(cty.StringVal(s)).Bytes())
 }
 
 func initialConfig(pluginDir string, seal bool) string {
@@ -142,7 +181,7 @@ storage "sqlite" {
 }
 
 plugins {
-  directory = ` + strconv.Quote(pluginDir) + `
+  directory = ` + quote(pluginDir) + `
 }
 
 # Key-encryption keys in a file: for trying things out, and for machines without a

@@ -11,9 +11,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/user"
+	"strconv"
 	"time"
 
 	"github.com/keyrotor/keyrotor/core/catalog"
@@ -41,34 +43,47 @@ type Opener struct {
 	Log *slog.Logger
 	// OnStep, if set, is called at each step of a rotation.
 	OnStep func(key string, step rotation.Step)
+	// CreateStore makes the store if there is none. Otherwise that is an error: a
+	// volume that is not mounted must not look like a store without keys.
+	CreateStore bool
 }
 
-// Keyrotor is an opened config file. The engine's methods are its own.
-type Keyrotor struct {
-	*engine.Engine
+// ErrNoStore: the config's store does not exist.
+var ErrNoStore = errors.New("there is no store")
+
+// Setup is a config file that was read and checked, provider blocks included.
+type Setup struct {
 	Config *config.File
 	// Catalog holds the providers; plugins start when they are first called.
 	Catalog *catalog.Catalog
 	// Warnings are what the config file should no longer say.
 	Warnings []config.Problem
+}
 
+// Keyrotor is a Setup with its store and engine, whose methods are its own.
+type Keyrotor struct {
+	*Setup
+	*engine.Engine
 	store *sqlite.Store
 }
 
-// Open reads the config file, opens the store (a new one if there is none yet) and
-// builds the engine. It calls no key manager and starts no plugin whose schema is
+// Open reads the config file, opens the store and builds the engine. It calls no key manager and starts no plugin whose schema is
 // in plugins.lock. Nothing is left open if it fails.
 func (o Opener) Open(ctx context.Context, path string) (kr *Keyrotor, err error) {
-	kr, err = o.Load(ctx, path)
+	setup, err := o.Load(ctx, path)
 	if err != nil {
 		return nil, err
 	}
+	kr = &Keyrotor{Setup: setup}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, kr.Close())
 			kr = nil
 		}
 	}()
+	if err := o.checkStore(setup.Config.Storage.Path); err != nil {
+		return kr, err
+	}
 	kr.store, err = sqlite.Open(ctx, sqlite.Config{Path: kr.Config.Storage.Path, Log: o.Log})
 	if err != nil {
 		return kr, err
@@ -84,66 +99,73 @@ func (o Opener) Open(ctx context.Context, path string) (kr *Keyrotor, err error)
 	return kr, err
 }
 
-// Load reads and checks the config file, provider blocks included, without opening
-// the store: what `config validate` does. Only Config, Catalog and Warnings of the
-// result are there, and it is to be closed.
-func (o Opener) Load(ctx context.Context, path string) (kr *Keyrotor, err error) {
+// checkStore answers ErrNoStore unless the store is there or may be made.
+func (o Opener) checkStore(path string) error {
+	if _, err := os.Stat(path); o.CreateStore || !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fmt.Errorf("%w at %s: if there was one, mount or restore it; else `keyrotor key create NAME` makes it with its first key", ErrNoStore, path)
+}
+
+// Load reads and checks the config file without opening the store: what `config
+// validate` does. The result is to be closed.
+func (o Opener) Load(ctx context.Context, path string) (*Setup, error) {
 	file, err := config.Load(path)
 	if err != nil {
 		return nil, err
 	}
-	kr = &Keyrotor{Config: file}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, kr.Close())
-			kr = nil
-		}
-	}()
 	lock, err := catalog.ReadLock(file.Plugins.Lock)
 	if err != nil {
-		return kr, err
+		return nil, err
 	}
 	dir := file.Plugins.Directory
 	if dir == "" {
 		if dir, err = DefaultPluginDir(); err != nil {
-			return kr, err
+			return nil, err
 		}
 	}
 	env := make(map[string][]string)
 	for _, p := range file.Providers {
 		env[p.Type] = file.Plugins.Env
 	}
-	kr.Catalog, err = catalog.New(catalog.Config{PluginDir: dir, Lock: lock, Log: o.Log, Env: env})
+	plugins, err := catalog.New(catalog.Config{PluginDir: dir, Lock: lock, Log: o.Log, Env: env})
 	if err != nil {
-		return kr, err
+		return nil, err
 	}
-	return kr, kr.addProviders(ctx)
+	s := &Setup{Config: file, Catalog: plugins}
+	if err := s.addProviders(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
 }
 
 // addProviders checks every provider block against its plugin's schema, and
 // reports the problems of all of them.
-func (kr *Keyrotor) addProviders(ctx context.Context) error {
+func (s *Setup) addProviders(ctx context.Context) error {
 	var errs []error
-	for _, p := range kr.Config.Providers {
-		schema, err := kr.Catalog.Schema(ctx, p.Type)
+	for _, p := range s.Config.Providers {
+		schema, err := s.Catalog.Schema(ctx, p.Type)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("provider %q: %w", p.Name, err))
+			errs = append(errs, fmt.Errorf("%s: %s: %w", p.Position(), p, err))
 			continue
 		}
 		body, warnings, err := p.Decode(schema)
-		kr.Warnings = append(kr.Warnings, warnings...)
+		s.Warnings = append(s.Warnings, warnings...)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		errs = append(errs, kr.Catalog.Add(p.Name, p.Type, body))
+		errs = append(errs, s.Catalog.Add(p.Name, p.Type, body))
 	}
 	return errors.Join(errs...)
 }
 
-func (kr *Keyrotor) keyManager(name string) (rotation.KeyManager, error) {
-	return kr.Catalog.Provider(name)
+func (s *Setup) keyManager(name string) (rotation.KeyManager, error) {
+	return s.Catalog.Provider(name)
 }
+
+// Close ends the plugins.
+func (s *Setup) Close() error { return s.Catalog.Close() }
 
 // KeyOptions are what `key create` may set; the zero value takes the config file's
 // word, or the default.
@@ -161,7 +183,7 @@ func (kr *Keyrotor) CreateKey(ctx context.Context, name string, o KeyOptions) (s
 	if err != nil {
 		return store.Key{}, err
 	}
-	return kr.Create(ctx, name, keyring.Settings{Algorithm: o.Algorithm, WrapWith: wrapWith}, o.Note)
+	return kr.Engine.CreateKey(ctx, name, keyring.Settings{Algorithm: o.Algorithm, WrapWith: wrapWith}, o.Note)
 }
 
 func (kr *Keyrotor) wrapWith(name string, asked []string) ([]string, error) {
@@ -199,19 +221,19 @@ func (kr *Keyrotor) Close() error {
 	if kr.Engine != nil {
 		errs = append(errs, kr.Engine.Close(ctx))
 	}
-	if kr.Catalog != nil {
-		errs = append(errs, kr.Catalog.Close())
-	}
+	errs = append(errs, kr.Setup.Close())
 	if kr.store != nil {
 		errs = append(errs, kr.store.Close())
 	}
 	return errors.Join(errs...)
 }
 
-// processActor is "user@host"; what cannot be found out is "unknown".
+// processActor is "user@host".
 func processActor() string {
-	name, host := "unknown", "unknown"
-	if u, err := user.Current(); err == nil {
+	// By its number: without a passwd entry, user.Current believes $USER.
+	uid := strconv.Itoa(os.Getuid())
+	name, host := "uid"+uid, "unknown"
+	if u, err := user.LookupId(uid); err == nil {
 		name = u.Username
 	}
 	if h, err := os.Hostname(); err == nil {

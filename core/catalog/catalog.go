@@ -6,9 +6,10 @@
 // plaintext. So a binary runs only if plugins.lock pins its hash; it gets an
 // environment of its own, no standard input, a socket in a directory that nobody
 // else may enter, and a connection under mutual TLS; and it does not outlive its
-// host. Nothing that it answers, prints or fails to do may take the host down:
-// calls have deadlines, a process that ended is replaced on the next call, and
-// one that keeps ending is left alone for a while.
+// host, unless somebody stopped it first (SIGSTOP; see plugins/sdk). Nothing that
+// it answers, prints or fails to do may take the host down: calls have deadlines, a
+// process that ended is replaced on the next call, and one that keeps ending is
+// left alone for a while.
 package catalog
 
 import (
@@ -92,7 +93,9 @@ func (c *Catalog) Schema(ctx context.Context, typ string) (provider.Schema, erro
 	if schema, ok := locked.Schemas[hash]; ok {
 		return schema, nil
 	}
+	c.mu.Lock()
 	s, err := c.supervisor(typ)
+	c.mu.Unlock()
 	if err != nil {
 		return provider.Schema{}, err
 	}
@@ -108,8 +111,8 @@ func (c *Catalog) Schema(ctx context.Context, typ string) (provider.Schema, erro
 }
 
 // Add registers a provider under a name. The plugin must be pinned and in place;
-// it is not started. The catalog owns the body from here on: [Catalog.Close]
-// wipes its secrets.
+// it is not started. Unless it fails, the catalog owns the body from here on, and
+// [Catalog.Close] wipes its secrets.
 func (c *Catalog) Add(name, typ string, body provider.Body) error {
 	if name == "" {
 		return fmt.Errorf("a provider of type %q has no name", typ)
@@ -121,14 +124,14 @@ func (c *Catalog) Add(name, typ string, body provider.Body) error {
 	if _, err := Find(c.config.PluginDir, typ); err != nil {
 		return fmt.Errorf("provider %q: %w", name, err)
 	}
-	s, err := c.supervisor(typ)
-	if err != nil {
-		return fmt.Errorf("provider %q: %w", name, err)
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ok := c.instances[name]; ok {
 		return fmt.Errorf("provider %q is there already: names are unique across plugin types", name)
+	}
+	s, err := c.supervisor(typ)
+	if err != nil {
+		return fmt.Errorf("provider %q: %w", name, err)
 	}
 	s.redact.add(body)
 	c.instances[name] = &Instance{
@@ -173,8 +176,10 @@ func (c *Catalog) PID(name string) (int, bool) {
 	return in.plugin.pid()
 }
 
-// Close ends every plugin process and removes what belonged to it. It takes some
-// seconds at most, whatever the plugins do. Closing twice succeeds.
+// Close ends every plugin process and removes what belonged to it. Calls under way
+// end with the process, and Close waits for them before it wipes the secrets of
+// the configurations. It takes some seconds at most, whatever the plugins do.
+// Closing twice succeeds.
 func (c *Catalog) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -195,10 +200,8 @@ func (c *Catalog) Close() error {
 	return nil
 }
 
-// supervisor answers the one supervisor of a plugin type.
+// supervisor answers the one supervisor of a plugin type. The caller holds mu.
 func (c *Catalog) supervisor(typ string) (*supervisor, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.closed {
 		return nil, errClosed
 	}

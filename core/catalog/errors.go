@@ -8,13 +8,15 @@ type NotPinnedError struct {
 	Type string
 	// Platform is set if the plugin is pinned, but not for this platform.
 	Platform string
+	// Pinned are the types that plugins.lock has.
+	Pinned []string
 }
 
 func (e *NotPinnedError) Error() string {
 	if e.Platform != "" {
 		return fmt.Sprintf("plugin %q is pinned in plugins.lock, but not for %s: review the binary, then run `keyrotor plugin lock %s`", e.Type, e.Platform, e.Type)
 	}
-	return fmt.Sprintf("plugin %q is not pinned in plugins.lock: review the binary, then run `keyrotor plugin lock %s`", e.Type, e.Type)
+	return fmt.Sprintf("plugin %q is not pinned in plugins.lock, which has %q: review the binary, then run `keyrotor plugin lock %s`", e.Type, e.Pinned, e.Type)
 }
 
 // MismatchError means that a plugin's binary is not the one that was pinned. It

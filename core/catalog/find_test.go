@@ -1,11 +1,13 @@
 package catalog
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestFind(t *testing.T) {
@@ -143,5 +145,23 @@ func TestSocketDirSkipsLongPaths(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(long); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestSweepSocketDirs: only directories of ours that are old enough go.
+func TestSweepSocketDirs(t *testing.T) {
+	root, now := t.TempDir(), time.Now()
+	for name, age := range map[string]time.Duration{
+		"keyrotor-socket-1": 2 * staleAfter, "keyrotor-socket-2": staleAfter / 2, "keyrotor-demo.1": 2 * staleAfter,
+	} {
+		dir := filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Join(dir, "plugin-dir1"), 0o700), os.Chtimes(dir, now.Add(-age), now.Add(-age))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweepSocketDirs(now, root, filepath.Join(root, "nowhere"))
+	left, err := filepath.Glob(filepath.Join(root, "*"))
+	if err != nil || len(left) != 2 || filepath.Base(left[0]) != "keyrotor-demo.1" || filepath.Base(left[1]) != "keyrotor-socket-2" {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }

@@ -102,7 +102,7 @@ func (l *Lock) Types() []string {
 func (l *Lock) pinned(typ string) (LockedPlugin, string, error) {
 	p, ok := l.Plugins[typ]
 	if !ok {
-		return LockedPlugin{}, "", &NotPinnedError{Type: typ}
+		return LockedPlugin{}, "", &NotPinnedError{Type: typ, Pinned: l.Types()}
 	}
 	hash, ok := p.Hashes[platform()]
 	if !ok {

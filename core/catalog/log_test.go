@@ -95,7 +95,7 @@ func TestRedactor(t *testing.T) {
 			"address": "not secret", "empty": provider.NewSecret(nil),
 		},
 		Blocks: []provider.Block{{Type: "auth", Body: provider.Body{Attributes: map[string]any{
-			"key":    provider.NewSecret([]byte("-----BEGIN KEY-----\nTUlJQ\n-----END KEY-----\n")),
+			"key":    provider.NewSecret([]byte("-----BEGIN KEY-----\nTUlJQ0RnSUJBREFOQmdrcWhraUc5dzBC\n-----END KEY-----\n")),
 			"longer": provider.NewSecret([]byte(testToken + "-and-more")),
 		}}}},
 	})
@@ -108,7 +108,7 @@ func TestRedactor(t *testing.T) {
 		"?t=hvs.S3cret%22%3C%26%3E%5C42&x":        "?t=[redacted]&x",
 		"aHZzLlMzY3JldCI8Jj5cNDI= as base64":      "[redacted] as base64",
 		"6876732e53336372657422" + "3c263e5c3432": "[redacted]",
-		"line TUlJQ of the key":                   "line [redacted] of the key",
+		"line TUlJQ0RnSUJBREFOQmdrcWhraUc5dzBC!":  "line [redacted]!",
 	} {
 		if got := r.text(in); got != want {
 			t.Errorf("%q became %q, want %q", in, got, want)
@@ -117,6 +117,31 @@ func TestRedactor(t *testing.T) {
 	r.wipe()
 	if got := r.text(testToken); got != testToken {
 		t.Errorf("after wipe: %q", got)
+	}
+}
+
+// TestRedactorLeavesWordsAlone: a message in which a weak secret is blanked tells
+// the secret to everybody who knows the message.
+func TestRedactorLeavesWordsAlone(t *testing.T) {
+	const message = "UNAUTHENTICATED: wrong passphrase for the KEK file: 4096 bytes, mode 0600, key-1"
+	for secret, want := range map[string]string{
+		"wrong": message, "passphrase": message, "UNAUTH": message, "4096": message, "0600": message, "key-1": message,
+		" ": message, "": message, "e": message,
+		// What no message says by chance.
+		"hunter2": "[redacted]", "p@sswd": "[redacted]", "correcthorse": "[redacted]", "123456789012": "[redacted]", "wrong passphrase!": "[redacted]",
+	} {
+		r := &redactor{}
+		r.add(provider.Body{Attributes: map[string]any{"token": provider.NewSecret([]byte(secret))}})
+		in := message
+		if want != message {
+			in = secret
+		}
+		if got := r.text(in); got != want {
+			t.Errorf("secret %q: %q became %q, want %q", secret, in, got, want)
+		}
+		if secret == "wrong" && r.text("d3Jvbmc= 77726f6e67") != "[redacted] [redacted]" {
+			t.Errorf("a weak secret shows in an encoding: %s", r.text("d3Jvbmc= 77726f6e67"))
+		}
 	}
 }
 

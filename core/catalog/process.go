@@ -85,6 +85,7 @@ func launch(ctx context.Context, b binary) (_ *process, err error) {
 			p.stop()
 		}
 	}()
+	sweepSocketDirs(time.Now(), b.socketRoots...)
 	dir, err := makeSocketDir(b.socketRoots...)
 	if err != nil {
 		return nil, err

@@ -16,9 +16,14 @@ import (
 	"github.com/keyrotor/keyrotor/core/secret"
 )
 
-// minRedacted is the length in bytes from which a secret is looked for in text.
-// A shorter one occurs in innocent words, and blanking it there would give it away.
-const minRedacted = 4
+// A form of a secret is looked for in text if it is telling: if it does not stand
+// there by chance. Blanking "wrong" in "wrong passphrase" would hide nothing, and
+// tell everybody that the passphrase is "wrong". So letters alone, or digits alone,
+// must be longer than the words and numbers of a message.
+const (
+	minPlain = 12 // bytes of letters alone, or of digits alone
+	minMixed = 6  // bytes of anything else
+)
 
 // redactor blanks the secrets of a plugin's configurations in what the plugin
 // writes to its log and into its errors.
@@ -98,12 +103,9 @@ func secretsOf(body provider.Body) []provider.Secret {
 	return out
 }
 
-// formsOf lists the ways in which a secret shows in text: as it is, line by line,
-// quoted, and in the encodings that HTTP clients print.
+// formsOf lists the telling ways in which a secret shows in text: as it is, line by
+// line, quoted, and in the encodings that HTTP clients print.
 func formsOf(s []byte) [][]byte {
-	if len(s) < minRedacted {
-		return nil
-	}
 	text := string(s)
 	quoted := strconv.Quote(text)
 	forms := []string{
@@ -120,9 +122,21 @@ func formsOf(s []byte) [][]byte {
 	}
 	var out [][]byte
 	for _, f := range forms {
-		if f = strings.TrimSpace(f); len(f) >= minRedacted {
+		if f = strings.TrimSpace(f); telling(f) {
 			out = append(out, []byte(f))
 		}
 	}
 	return out
 }
+
+func telling(form string) bool {
+	if strings.Trim(form, letters) == "" || strings.Trim(form, digits) == "" {
+		return len(form) >= minPlain
+	}
+	return len(form) >= minMixed
+}
+
+const (
+	letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	digits  = "0123456789"
+)

@@ -85,8 +85,8 @@ func (s *supervisor) do(ctx context.Context, id string, body provider.Body, f fu
 	return s.classify(ctx, p, err)
 }
 
-// begin counts a call as under way, so that Close waits for it. It ends by itself
-// then, with the process.
+// begin counts a call as under way, so that Close waits for it: it may be reading
+// the secrets that Close wipes. It ends by itself then, with the process.
 func (s *supervisor) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,21 +1,19 @@
 package catalog
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/keyrotor/keyrotor/core/provider"
+	"github.com/keyrotor/keyrotor/core/provider/wire"
 )
 
 func TestInstancesShareOneProcess(t *testing.T) {
@@ -255,6 +253,43 @@ func TestCloseDuringCalls(t *testing.T) {
 	}
 }
 
+// TestCloseWaitsForCalls has a call hold its configuration while the catalog
+// closes. It needs no process: the plugin counts as configured.
+func TestCloseWaitsForCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := provider.NewSecret([]byte(testToken))
+		in := &Instance{name: "prod", body: provider.Body{Attributes: map[string]any{"token": token}}}
+		in.plugin = newSupervisor("faulty", defaultRestartPolicy(), nil)
+		p := &process{child: newChild("faulty", "", "", nil), configured: map[string]*configuration{}}
+		p.configuration("prod").done = true
+		in.plugin.current = p
+		c := &Catalog{plugins: map[string]*supervisor{"faulty": in.plugin}, instances: map[string]*Instance{"prod": in}}
+
+		release, seen, closed := make(chan struct{}), "", false
+		go func() {
+			_ = in.plugin.do(context.Background(), "prod", in.body, func(context.Context, *wire.Instance) error {
+				<-release
+				seen = string(token.Reveal())
+				return nil
+			})
+		}()
+		synctest.Wait()
+		go func() {
+			_ = c.Close()
+			closed = true
+		}()
+		synctest.Wait()
+		if closed {
+			t.Error("Close did not wait for a call under way")
+		}
+		close(release)
+		synctest.Wait()
+		if seen != testToken || !closed || token.Len() != 0 {
+			t.Errorf("the call saw %q; closed: %v; left of the secret: %d bytes", seen, closed, token.Len())
+		}
+	})
+}
+
 func TestRetries(t *testing.T) {
 	h := newHost(t, nil)
 	ctx := context.Background()
@@ -301,44 +336,5 @@ func TestMissingCapabilityIsRefusedFirst(t *testing.T) {
 	wantCode(t, in.SetVersionState(ctx, provider.SetVersionStateRequest{}), provider.Unsupported)
 	if _, ok := h.PID("prod"); ok {
 		t.Error("the plugin was started to be refused")
-	}
-}
-
-func TestHostKilled(t *testing.T) {
-	tmp, err := os.MkdirTemp("/tmp", "kr")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(tmp)
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), hostEnv+"="+plugins.dir, "TMPDIR="+tmp)
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stdin.Close()
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pid int
-	if _, err := fmt.Sscanf(line, "plugin %d", &pid); err != nil || !alive(pid) {
-		t.Fatalf("the host said %q", line)
-	}
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("the plugin ended %s after its host was killed", waitGone(t, pid, 5*time.Second))
-	if left, _ := os.ReadDir(tmp); len(left) != 0 {
-		t.Errorf("left behind: %v", left)
 	}
 }

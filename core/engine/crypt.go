@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"sync"
 
 	"github.com/keyrotor/keyrotor/core/keyring"
 )
@@ -132,10 +131,7 @@ func (e *Engine) tokenKey(ctx context.Context, token keyring.Token) (*key, error
 	return e.meetKey(ctx, string(token.Key))
 }
 
-// plaintexts lends buffers to Reencrypt. They are wiped before they go back.
-var plaintexts = sync.Pool{New: func() any { return new([]byte) }}
-
-// maxPooled is the largest buffer that is kept.
+// maxPooled is the largest buffer that Reencrypt keeps.
 const maxPooled = 1 << 20
 
 // Reencrypt appends to dst the ciphertext, of either form, under the key's primary
@@ -157,8 +153,8 @@ func (e *Engine) Reencrypt(ctx context.Context, dst, ciphertext, aad []byte) (ou
 	if version == k.ring.Record().Primary {
 		return append(dst, ciphertext...), false, nil
 	}
-	buf := plaintexts.Get().(*[]byte)
-	defer plaintexts.Put(buf)
+	buf := e.plaintexts.Get().(*[]byte)
+	defer e.plaintexts.Put(buf)
 	plaintext, err := e.AppendDecrypt(ctx, (*buf)[:0], ciphertext, aad)
 	if err != nil {
 		return dst, false, err

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -47,10 +48,15 @@ func (b *bench) openStore(t *testing.T) *sqlite.Store {
 
 func (b *bench) engine(t *testing.T) *engine.Engine {
 	t.Helper()
-	e, err := engine.New(engine.Config{
-		Store: b.store, Actor: "test@host",
-		KeyManager: func(string) (rotation.KeyManager, error) { return b.km, nil },
-	})
+	return b.engineOn(t, b.openStore(t), map[string]*faults.KeyManager{"p": b.km})
+}
+
+// engineOn builds an engine over any store and key managers.
+func (b *bench) engineOn(t *testing.T, s store.Store, managers map[string]*faults.KeyManager) *engine.Engine {
+	t.Helper()
+	e, err := engine.New(engine.Config{Store: s, Actor: "test@host", KeyManager: func(name string) (rotation.KeyManager, error) {
+		return managers[name], nil
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +66,7 @@ func (b *bench) engine(t *testing.T) *engine.Engine {
 
 func create(t *testing.T, e *engine.Engine, name string, limit uint64) {
 	t.Helper()
-	if _, err := e.Create(t.Context(), name, keyring.Settings{WrapWith: []string{"p"}, HardLimit: limit}, ""); err != nil {
+	if _, err := e.CreateKey(t.Context(), name, keyring.Settings{WrapWith: []string{"p"}, HardLimit: limit}, ""); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -209,19 +215,11 @@ func TestKeyManagerCalls(t *testing.T) {
 func TestWrongRootIsRefused(t *testing.T) {
 	b := newBench(t)
 	second := faults.NewLocal(t)
-	managers := map[string]rotation.KeyManager{"a": b.km, "b": second}
 	open := func() *engine.Engine {
-		e, err := engine.New(engine.Config{Store: b.store, Actor: "test@host", KeyManager: func(name string) (rotation.KeyManager, error) {
-			return managers[name], nil
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = e.Close(context.Background()) })
-		return e
+		return b.engineOn(t, b.store, map[string]*faults.KeyManager{"a": b.km, "b": second})
 	}
 	e := open()
-	if _, err := e.Create(t.Context(), "payments", keyring.Settings{WrapWith: []string{"a", "b"}}, ""); err != nil {
+	if _, err := e.CreateKey(t.Context(), "payments", keyring.Settings{WrapWith: []string{"a", "b"}}, ""); err != nil {
 		t.Fatal(err)
 	}
 	token := encrypt(t, e, "x", "")
@@ -258,27 +256,32 @@ func TestTamperedRecord(t *testing.T) {
 	e := b.engine(t)
 	create(t, e, "payments", 0)
 	token := encrypt(t, e, "x", "")
-	tampering := tamperedStore{Store: b.store}
-	forged, err := engine.New(engine.Config{
-		Store: tampering, Actor: "test@host",
-		KeyManager: func(string) (rotation.KeyManager, error) { return b.km, nil },
-	})
+	b.edit(t, `UPDATE keys SET hard_limit = hard_limit / 2`)
+	other := b.engine(t)
+	if _, err := other.Encrypt(t.Context(), "payments", nil, nil); !errors.Is(err, keyring.ErrIntegrity) {
+		t.Errorf("encrypting under a tampered record: %v", err)
+	}
+	mustDecrypt(t, other, token, "", "x")
+	if _, err := other.Rotate(t.Context(), "payments", keyring.ReasonManual, ""); !errors.Is(err, keyring.ErrIntegrity) {
+		t.Errorf("rotating a tampered record: %v", err)
+	}
+	b.edit(t, `UPDATE keys SET hard_limit = hard_limit * 2`)
+	if _, err := other.Encrypt(t.Context(), "payments", nil, nil); err != nil {
+		t.Errorf("after the repair: %v", err)
+	}
+}
+
+// edit changes the database by hand.
+func (b *bench) edit(t *testing.T, statement string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", b.path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := forged.Encrypt(t.Context(), "payments", nil, nil); !errors.Is(err, keyring.ErrIntegrity) {
-		t.Errorf("encrypting under a tampered record: %v", err)
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), statement); err != nil {
+		t.Fatal(err)
 	}
-	mustDecrypt(t, forged, token, "", "x")
-}
-
-// tamperedStore shows records whose limit somebody raised behind our back.
-type tamperedStore struct{ store.Store }
-
-func (s tamperedStore) Key(ctx context.Context, name string) (store.Key, error) {
-	k, err := s.Store.Key(ctx, name)
-	k.Settings.HardLimit *= 2
-	return k, err
 }
 
 // TestUsage: durable counts are never under the true number, and exact after a
@@ -298,9 +301,6 @@ func TestUsage(t *testing.T) {
 	}
 	if uses := b.uses(t); uses != 100 {
 		t.Errorf("%d uses are on record after 100 and a clean stop", uses)
-	}
-	if _, err := e.Encrypt(t.Context(), "payments", nil, nil); !errors.Is(err, engine.ErrClosed) {
-		t.Errorf("after Close: %v", err)
 	}
 
 	e = b.engine(t)
@@ -410,7 +410,7 @@ func TestLeaseExpires(t *testing.T) {
 		if uses := b.uses(t); uses != 64 {
 			t.Errorf("%d uses are on record while a lease of 64 is out", uses)
 		}
-		time.Sleep(engine.DefaultLeaseTTL) // the bubble's clock, not ours
+		time.Sleep(store.MaxLeaseTTL) // the bubble's clock, not ours
 		synctest.Wait()
 		if uses := b.uses(t); uses != 1 {
 			t.Errorf("%d uses are on record after the lease went back", uses)

@@ -53,7 +53,7 @@ func Example() {
 	}
 	defer e.Close(ctx)
 
-	if _, err := e.Create(ctx, "payments", keyring.Settings{WrapWith: []string{"local"}}, ""); err != nil {
+	if _, err := e.CreateKey(ctx, "payments", keyring.Settings{WrapWith: []string{"local"}}, ""); err != nil {
 		log.Fatal(err)
 	}
 	token, err := e.Encrypt(ctx, "payments", []byte("s3cret"), nil)

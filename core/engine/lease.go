@@ -10,22 +10,23 @@ import (
 	"github.com/keyrotor/keyrotor/core/store"
 )
 
-// DefaultLeaseTTL is how long a grant of uses lasts, and so the longest that a
-// process can go on encrypting under a version that is no longer the primary.
-const DefaultLeaseTTL = 15 * time.Minute
-
-// firstLease is the size of a process's first lease. Each further one doubles, up
-// to a hundredth of the key's limit, so that a busy process seldom asks and an
-// idle one holds little.
+// firstLease is the size of a process's first lease. A lease that was spent is
+// followed by one of twice the size, up to a hundredth of the key's limit; one that
+// was not, by one for twice what was used of it. So a busy process seldom asks, and
+// an idle one holds little that a crash would book as used.
 const firstLease = 64
+
+// returnMargin is how long before its expiry a lease goes back: for whoever is
+// between counting and encrypting, and for clocks that run apart.
+const returnMargin = 30 * time.Second
 
 // lease is a grant, and the sealer that spends it. The ring drops a sealer when
 // the primary changes; what it spent is booked from here all the same.
 type lease struct {
 	held   *store.Lease
 	sealer *keyring.Sealer
-	size   uint64
 	timer  *time.Timer
+	next   uint64 // size to ask for next time
 }
 
 // sealer answers the cipher to encrypt n bytes with, having counted the use.
@@ -51,47 +52,61 @@ func (e *Engine) renewLease(ctx context.Context, k *key, uses uint64) (*keyring.
 			return c, nil // somebody else renewed it while we waited
 		}
 	}
+	for {
+		if err := e.returnLease(ctx, k); err != nil {
+			return nil, err
+		}
+		if err := e.trusted(ctx, k); err != nil {
+			return nil, err
+		}
+		c, err := e.takeLease(ctx, k, uses)
+		if err != nil {
+			return nil, errors.Join(err, e.returnLease(context.WithoutCancel(ctx), k))
+		}
+		if k.ring.Sealer() == k.lease.sealer && k.tampered.Load() == nil {
+			return c, nil
+		}
+		// A rotation, or the discovery that the record was tampered with, came
+		// between the grant and its use: decide anew.
+	}
+}
+
+// takeLease acquires uses of the primary, takes the first of them, and lets the
+// ring have the rest.
+func (e *Engine) takeLease(ctx context.Context, k *key, uses uint64) (*keyring.Cipher, error) {
 	if e.closed.Load() {
 		return nil, ErrClosed
 	}
-	if err := e.returnLease(ctx, k); err != nil {
+	if err := e.refreshIfChanged(ctx, k); err != nil {
 		return nil, err
 	}
-	if tampered := k.tampered.Load(); tampered != nil {
-		return nil, *tampered
+	// Opened first: while the key manager is down no uses are asked for in vain.
+	if primary := k.ring.Record().Primary; primary != 0 {
+		if _, err := e.opener(ctx, k, primary); err != nil {
+			return nil, err
+		}
 	}
 	granted, err := e.acquire(ctx, k, uses)
 	if err != nil {
 		return nil, err
 	}
-	k.lease.held, k.lease.sealer = &granted, nil
+	k.lease.held = &granted
 	c, err := e.leasedCipher(ctx, k, granted.Version)
 	if err != nil {
-		return nil, errors.Join(err, e.returnLease(context.WithoutCancel(ctx), k))
+		return nil, err
 	}
-	s := keyring.NewSealer(c, granted.Count)
-	s.Take(uses)
-	k.lease.sealer = s
-	k.ring.SetSealer(s)
-	// Half a minute early, for whoever is between Take and Seal and for clocks that
-	// run apart.
-	k.lease.timer = time.AfterFunc(max(e.leaseTTL-30*time.Second, e.leaseTTL/2), func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := e.dropLease(ctx, k); err != nil {
-			e.log.Warn("a lease is not returned; it expires and counts as used", "key", k.name, "error", err)
-		}
-	})
+	k.lease.sealer = keyring.NewSealer(c, granted.Count)
+	k.lease.sealer.Take(uses)
+	left := time.Until(granted.Expires)
+	k.lease.timer = time.AfterFunc(left-min(returnMargin, left/2), func() { e.leaseDue(k, granted.ID) })
+	k.ring.SetSealer(k.lease.sealer)
 	return c, nil
 }
 
 // acquire asks the store for uses of the primary.
 func (e *Engine) acquire(ctx context.Context, k *key, uses uint64) (store.Lease, error) {
-	size := max(firstLease, 2*k.lease.size)
-	if limit := k.ring.Record().Settings.HardLimit; limit > 0 {
-		size = min(size, max(limit/100, firstLease))
-	}
-	size = max(size, uses)
+	most := max(k.ring.Record().Settings.HardLimit/100, firstLease)
+	size := max(min(max(k.lease.next, firstLease), most), uses)
 	granted, err := e.store.Acquire(ctx, store.LeaseRequest{Key: k.name, Owner: e.owner, Count: size, TTL: e.leaseTTL})
 	if err != nil {
 		return store.Lease{}, err
@@ -101,7 +116,6 @@ func (e *Engine) acquire(ctx context.Context, k *key, uses uint64) (store.Lease,
 			fmt.Errorf("%w: version %d of key %q; rotate the key", keyring.ErrUsageLimit, granted.Version, k.name),
 			e.store.Return(context.WithoutCancel(ctx), granted, 0))
 	}
-	k.lease.size = size
 	return granted, nil
 }
 
@@ -112,37 +126,49 @@ func (e *Engine) leasedCipher(ctx context.Context, k *key, number uint32) (*keyr
 		if err := e.refresh(ctx, k); err != nil {
 			return nil, err
 		}
-		if tampered := k.tampered.Load(); tampered != nil {
-			return nil, *tampered
-		}
 	}
 	return e.opener(ctx, k, number)
 }
 
-// dropLease ends the lease, if there is one.
-func (e *Engine) dropLease(ctx context.Context, k *key) error {
+// leaseDue gives a lease back before it expires.
+func (e *Engine) leaseDue(k *key, id int64) {
+	ctx, cancel := context.WithTimeout(context.Background(), returnMargin/2)
+	defer cancel()
+	if err := e.dropLease(ctx, k, id); err != nil {
+		e.log.Warn("a lease is not returned; it expires and counts as used", "key", k.name, "error", err)
+	}
+}
+
+// dropLease ends the lease of an id, or whichever there is if id is 0.
+func (e *Engine) dropLease(ctx context.Context, k *key, id int64) error {
 	if err := k.leasing.enter(ctx); err != nil {
 		return err
 	}
 	defer k.leasing.leave()
+	if id != 0 && (k.lease.held == nil || k.lease.held.ID != id) {
+		return nil
+	}
 	return e.returnLease(ctx, k)
 }
 
-// returnLease books what was spent. The caller holds the gate.
+// returnLease books what was spent. The caller holds the gate. A lease that cannot
+// be returned expires and counts as used in full, so it is let go of either way.
 func (e *Engine) returnLease(ctx context.Context, k *key) error {
-	if k.lease.held == nil {
+	l := k.lease
+	if l.held == nil {
 		return nil
 	}
-	var spent uint64
-	if k.ring.SetSealer(nil); k.lease.sealer != nil {
-		spent = k.lease.sealer.Revoke()
+	k.ring.SetSealer(nil)
+	if l.timer != nil {
+		l.timer.Stop()
 	}
-	if err := e.store.Return(ctx, *k.lease.held, spent); err != nil {
+	var spent uint64
+	if l.sealer != nil {
+		spent = l.sealer.Revoke()
+	}
+	k.lease = lease{next: 2 * spent}
+	if err := e.store.Return(ctx, *l.held, spent); err != nil {
 		return fmt.Errorf("return the lease on key %q: %w", k.name, err)
 	}
-	if k.lease.timer != nil {
-		k.lease.timer.Stop()
-	}
-	k.lease.held, k.lease.sealer, k.lease.timer = nil, nil, nil
 	return nil
 }

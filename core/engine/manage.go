@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
@@ -9,9 +10,12 @@ import (
 	"github.com/keyrotor/keyrotor/core/store"
 )
 
-// Create makes a key with its first version, wrapped by every provider of
+// CreateKey makes a key with its first version, wrapped by every provider of
 // settings.WrapWith. store.ErrKeyExists if the name was ever taken.
-func (e *Engine) Create(ctx context.Context, name string, settings keyring.Settings, note string) (store.Key, error) {
+func (e *Engine) CreateKey(ctx context.Context, name string, settings keyring.Settings, note string) (store.Key, error) {
+	if e.closed.Load() {
+		return store.Key{}, ErrClosed
+	}
 	result, err := e.rotator.Create(ctx, rotation.Request{Key: name, Reason: keyring.ReasonInitial, Note: note}, settings)
 	return result.Key, err
 }
@@ -20,7 +24,14 @@ func (e *Engine) Create(ctx context.Context, name string, settings keyring.Setti
 // stay readable. While another process works on the key it waits as ctx allows;
 // rotation.ErrRotated if that process rotated the key.
 func (e *Engine) Rotate(ctx context.Context, name string, reason keyring.Reason, note string) (rotation.Result, error) {
-	return e.rotator.Rotate(ctx, rotation.Request{Key: name, Reason: reason, Note: note})
+	if e.closed.Load() {
+		return rotation.Result{}, ErrClosed
+	}
+	result, err := e.rotator.Rotate(ctx, rotation.Request{Key: name, Reason: reason, Note: note})
+	if errors.Is(err, keyring.ErrUnknownKey) {
+		return rotation.Result{}, unknownKey(name)
+	}
+	return result, err
 }
 
 // Keys lists the names in order.
@@ -31,17 +42,21 @@ func (e *Engine) Describe(ctx context.Context, name string) (store.Key, error) {
 	if err := keyring.CheckName(name); err != nil {
 		return store.Key{}, err
 	}
-	return e.store.Key(ctx, name)
+	stored, err := e.store.Key(ctx, name)
+	if errors.Is(err, keyring.ErrUnknownKey) {
+		return store.Key{}, unknownKey(name)
+	}
+	return stored, err
 }
 
 // Versions lists the numbers of a key's versions, oldest first.
 func (e *Engine) Versions(ctx context.Context, name string) ([]uint32, error) {
-	k, err := e.key(ctx, name)
+	stored, err := e.Describe(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	var numbers []uint32
-	for _, v := range k.ring.Record().Versions {
+	for _, v := range stored.Versions {
 		numbers = append(numbers, v.Number)
 	}
 	return numbers, nil

@@ -56,7 +56,10 @@ func samples() []Event {
 			Digest: strings.Repeat("ab", 32), Details: map[string]string{"z": "last", "a": "first"},
 		},
 		{Type: Creation},
-		{Type: ConfigChange, Time: at.Truncate(time.Second), Note: "<ü> & \"quoted\"\n\u2028\xff"},
+		{
+			Type: ConfigChange, Time: at.Truncate(time.Second), Note: "<ü> & \"quoted\"",
+			Details: map[string]string{"text": "\n\u2028\xff"},
+		},
 	}
 }
 
@@ -158,7 +161,7 @@ func TestDecode(t *testing.T) {
 		``:                          "decode event",
 		`[]`:                        "decode event",
 		`{"schema":0}`:              "schema 0",
-		`{"schema":2,"seq":7}`:      "event 7 has schema 2; this build reads up to 1",
+		`{"schema":-1}`:             "schema -1",
 		`{"schema":1} {}`:           "decode event",
 		`{"schema":1,"version":-1}`: "decode event",
 	} {
@@ -168,6 +171,58 @@ func TestDecode(t *testing.T) {
 	}
 	if e, err := Decode([]byte(`{"schema":1,"seq":3,"type":"usage","later":{"x":1}}`)); err != nil || e.Seq != 3 {
 		t.Errorf("an event with a field of the future: %+v, %v", e, err)
+	}
+}
+
+// TestDecodeNewerSchema: what a newer build wrote is not damage, even where a field
+// has another type by then.
+func TestDecodeNewerSchema(t *testing.T) {
+	for _, text := range []string{
+		`{"schema":2,"seq":7,"type":"rotation"}`,
+		`{"schema":2,"seq":7,"version":"two","time":1,"details":[]}`,
+	} {
+		_, err := Decode([]byte(text))
+		if want := "event 7 has schema 2, and this build reads up to 1"; !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want ErrSchema and %q", text, err, want)
+		}
+	}
+	if _, err := Decode([]byte(`{"schema":1,"version":"two"}`)); err == nil || errors.Is(err, ErrSchema) {
+		t.Errorf("damage: %v", err)
+	}
+}
+
+// TestText: what an operator says is bounded, and shows as it is.
+func TestText(t *testing.T) {
+	for name, c := range map[string]struct {
+		event Event
+		want  string // empty: it is fine
+	}{
+		"none":            {Event{}, ""},
+		"longest":         {Event{Actor: strings.Repeat("a", 256), Note: strings.Repeat("é", 512)}, ""},
+		"many scripts":    {Event{Note: "שלום, 全角\u3000 👩\u200d🚀 \ufffd"}, ""},
+		"long note":       {Event{Note: strings.Repeat("n", 1025)}, "the note has 1025 bytes: shorten it to 1024"},
+		"long actor":      {Event{Actor: strings.Repeat("a", 257)}, "the actor has 257 bytes: shorten it to 256"},
+		"not UTF-8":       {Event{Note: "a\xff"}, "the note is not UTF-8"},
+		"two lines":       {Event{Note: "a\nb"}, "the note has the control character U+000A at byte 1"},
+		"escape sequence": {Event{Actor: "\x1b[2J"}, "the actor has the control character U+001B at byte 0"},
+		"C1":              {Event{Note: "\u009b2J"}, "U+009B"},
+		"line separator":  {Event{Note: "a\u2028b"}, "U+2028"},
+		"bidi override":   {Event{Note: "a\u202eb"}, "U+202E"},
+		"isolate":         {Event{Actor: "a\u2066b"}, "U+2066"},
+	} {
+		err := c.event.Check()
+		if _, encoding := c.event.Encode(); (err == nil) != (encoding == nil) {
+			t.Errorf("%s: Check %v, Encode %v", name, err, encoding)
+		}
+		switch {
+		case c.want == "" && err != nil:
+			t.Errorf("%s: %v", name, err)
+		case c.want != "" && (!errors.Is(err, ErrText) || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+	if _, err := (Event{KEKVersion: strings.Repeat("7", MaxSize)}).Encode(); !errors.Is(err, ErrText) {
+		t.Errorf("an answer of a plugin without end: %v", err)
 	}
 }
 
@@ -200,7 +255,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		first, err := e.Encode()
 		if err != nil {
-			return // a time whose year in UTC is none of JSON's
+			return // a year that is none of JSON's, or what no build writes in a note
 		}
 		again, err := Decode(first)
 		if err != nil {

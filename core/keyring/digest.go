@@ -11,7 +11,9 @@ import (
 // the record after it, which makes the table as tamper-evident as the history.
 type Digest [sha256.Size]byte
 
-func (d Digest) String() string { return hex.EncodeToString(d[:]) }
+// String is the form that events carry. It names the encoding that was hashed, so
+// that a later one does not look like tampering to an older build.
+func (d Digest) String() string { return "v1:" + hex.EncodeToString(d[:]) }
 
 // recordDomain separates this digest from every other use of SHA-256, and says
 // which encoding it covers.

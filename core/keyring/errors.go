@@ -19,8 +19,9 @@ var (
 	ErrState = errors.New("not allowed in this state")
 	// ErrNoPrimary: the key has no version that encrypts.
 	ErrNoPrimary = errors.New("key has no primary version")
-	// ErrAuthentication: another AAD than at encryption, or altered bytes.
-	ErrAuthentication = errors.New("authentication failed: the ciphertext was altered, or its AAD differs")
+	// ErrAuthentication: another AAD than at encryption, altered bytes, or a token of
+	// another store's key of the same name.
+	ErrAuthentication = errors.New("authentication failed: the ciphertext was altered, its AAD differs, or it is another store's")
 	// ErrIntegrity: an unwrapped root does not match its key check value, or a
 	// record its digest.
 	ErrIntegrity = errors.New("integrity check failed")

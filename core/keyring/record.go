@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -72,6 +73,17 @@ const (
 	ReasonScheduled   Reason = "scheduled"
 	ReasonComposite   Reason = "composite"
 )
+
+// Reasons lists the closed set.
+func Reasons() []Reason {
+	return []Reason{
+		ReasonInitial, ReasonManual, ReasonEmergency, ReasonTimeExpired,
+		ReasonUsageLimit, ReasonScheduled, ReasonComposite,
+	}
+}
+
+// Valid reports whether r is one of the reasons.
+func (r Reason) Valid() bool { return slices.Contains(Reasons(), r) }
 
 // Record is one key as the store keeps it: no secrets, only wraps.
 type Record struct {

@@ -98,8 +98,14 @@ func (r *Ring) SetCipher(c *Cipher) error {
 // Sealer answers the right to encrypt under the primary; nil if there is none now.
 func (r *Ring) Sealer() *Sealer { return r.sealer.Load() }
 
-// SetSealer replaces the right to encrypt; nil takes it away.
-func (r *Ring) SetSealer(s *Sealer) { r.sealer.Store(s) }
+// SetSealer replaces the right to encrypt; nil takes it away. A sealer whose version
+// is not the primary is not kept, even if it stopped being that at this moment.
+func (r *Ring) SetSealer(s *Sealer) {
+	r.sealer.Store(s)
+	if s != nil && s.cipher.number != r.Record().Primary {
+		r.sealer.CompareAndSwap(s, nil)
+	}
+}
 
 // Sealer is a version's cipher with a number of uses that the store granted.
 type Sealer struct {

@@ -79,6 +79,7 @@ func (r *Record) AddVersion(v Version) error {
 	v.State = PreActive
 	v.Activated = time.Time{}
 	v.StateChanged = v.Created
+	v.Wraps = slices.Clone(v.Wraps)
 	slices.SortFunc(v.Wraps, func(a, b Wrap) int { return strings.Compare(a.Provider, b.Provider) })
 	r.Versions = append(r.Versions, v)
 	return nil
@@ -151,6 +152,12 @@ func (r *Record) Check() error {
 	if !r.Settings.Algorithm.Valid() {
 		return fmt.Errorf("keyring: key %q has the unknown algorithm %q", r.Name, r.Settings.Algorithm)
 	}
+	if limit := r.Settings.HardLimit; limit == 0 || limit > MaxUses {
+		return fmt.Errorf("keyring: key %q has a hard limit of %d uses; from 1 to %d are possible", r.Name, limit, uint64(MaxUses))
+	}
+	if r.Settings.MinDecryptVersion >= r.NextVersion() {
+		return fmt.Errorf("keyring: key %q has the minimum decryption version %d, which does not exist", r.Name, r.Settings.MinDecryptVersion)
+	}
 	labels := make(map[string]bool, len(r.Versions))
 	var last uint32
 	for i := range r.Versions {
@@ -160,6 +167,10 @@ func (r *Record) Check() error {
 			return fmt.Errorf("keyring: versions of key %q do not ascend at %d", r.Name, v.Number)
 		case labels[v.Label]:
 			return fmt.Errorf("keyring: key %q has the label %q twice", r.Name, v.Label)
+		case !v.Algorithm.Valid():
+			return fmt.Errorf("keyring: version %d of key %q has the unknown algorithm %q", v.Number, r.Name, v.Algorithm)
+		case !v.Reason.Valid():
+			return fmt.Errorf("keyring: version %d of key %q has the unknown reason %q", v.Number, r.Name, v.Reason)
 		case !v.State.Valid():
 			return fmt.Errorf("keyring: version %d of key %q has the unknown state %q", v.Number, r.Name, v.State)
 		case (v.State == Active) != (v.Number == r.Primary):

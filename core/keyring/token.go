@@ -31,8 +31,8 @@ const (
 const MaxTokenLen = len(TokenPrefix) + MaxNameLen + len(":v4294967295:") +
 	((1+xchachaNonceSize+MaxPlaintext+tagSize)*8+5)/6
 
-// binaryMagic starts every binary ciphertext. Its first byte begins no UTF-8
-// text, so that no program takes the form for text.
+// binaryMagic starts every binary ciphertext. Its first two bytes are not UTF-8, so
+// that no program takes the form for text.
 const binaryMagic = "\xd3KR"
 
 // binaryHeader is the length of magic ‖ format ‖ key id prefix ‖ version.

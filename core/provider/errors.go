@@ -79,10 +79,11 @@ type Error struct {
 	Err error
 }
 
-// Errorf builds an Error; %w sets its cause.
+// Errorf builds an Error whose cause is what fmt.Errorf makes of the rest, so %w
+// works as there.
 func Errorf(code Code, format string, args ...any) *Error {
-	wrapped := fmt.Errorf(format, args...)
-	return &Error{Code: code, Message: wrapped.Error(), Err: errors.Unwrap(wrapped)}
+	cause := fmt.Errorf(format, args...)
+	return &Error{Code: code, Message: cause.Error(), Err: cause}
 }
 
 func (e *Error) Error() string {
@@ -105,8 +106,8 @@ func (e *Error) Is(target error) bool {
 // Unwrap answers the cause, which exists on the provider's side only.
 func (e *Error) Unwrap() error { return e.Err }
 
-// CodeOf answers the code of the first Error in err's chain. A context's own
-// error is Unavailable: the answer did not come in time. Anything else is
+// CodeOf answers the code of the first Error in err's chain, or the Code itself if
+// that stands there alone. A context's own error is Unavailable: the answer did not come in time. Anything else is
 // Internal, and nil has no code.
 func CodeOf(err error) Code {
 	if err == nil {
@@ -114,6 +115,9 @@ func CodeOf(err error) Code {
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
+	}
+	if code, ok := errors.AsType[Code](err); ok {
+		return code
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return Unavailable

@@ -182,7 +182,8 @@ type GenerateDataKeyResponse struct {
 	Plaintext Secret
 }
 
-// WrapItem is one root to wrap; the wrap opens only with the same AAD.
+// WrapItem is one root to wrap; the wrap opens only with the same AAD. Plaintext is
+// the caller's: a provider neither keeps nor wipes it.
 type WrapItem struct {
 	Plaintext Secret
 	AAD       []byte

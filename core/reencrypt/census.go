@@ -24,6 +24,9 @@ func Census(ctx context.Context, keys Keys, paths []string, progress func(Progre
 	}, err
 }
 
+// maxFaults bounds how many unknown keys are remembered, whatever a file names.
+const maxFaults = 10_000
+
 // census is a census under way. A key is looked up once, so that the counts are
 // all about the same versions.
 type census struct {
@@ -35,6 +38,8 @@ type census struct {
 }
 
 func (c *census) file(ctx context.Context, src *source, scan *scanner) error {
+	var failed failures
+	defer func() { c.tour.fail(failed.all(src.path)...) }()
 	for {
 		p, err := scan.next()
 		if atEnd(err) {
@@ -49,7 +54,7 @@ func (c *census) file(ctx context.Context, src *source, scan *scanner) error {
 		c.tokens++
 		if err := c.count(ctx, p); err != nil {
 			c.unknown++
-			c.tour.fail(tokenFailure(src.path, p.line, err))
+			failed.add(tokenFailure(src.path, p.line, err))
 		}
 	}
 }
@@ -80,6 +85,9 @@ func (c *census) lookUp(ctx context.Context, key string) (map[uint32]int, error)
 	}
 	versions, err := c.keys.Versions(ctx, key)
 	if err != nil {
+		if len(c.faults) >= maxFaults {
+			clear(c.faults)
+		}
 		c.faults[key] = err
 		return nil, err
 	}

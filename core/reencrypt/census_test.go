@@ -3,6 +3,7 @@ package reencrypt
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -36,6 +37,37 @@ func TestCensus(t *testing.T) {
 	}
 	if calls < 4 {
 		t.Errorf("%d calls of progress", calls)
+	}
+}
+
+// TestCensusIsBounded: neither the failures of a file nor the keys that it makes up
+// are kept without end.
+func TestCensusIsBounded(t *testing.T) {
+	var text strings.Builder
+	for i := range maxFaults + 5 {
+		text.WriteString(fakeToken(fmt.Sprintf("gone-%d", i), 1, "", "") + "\n")
+	}
+	dir := tree(t, map[string]string{"f": text.String(), "g": fakeToken("gone", 1, "", "")})
+	report, err := Census(t.Context(), newFakeKeys(), []string{dir}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := len(report.Failed)
+	if report.Unknown != maxFaults+6 || n != maxListed+2 {
+		t.Fatalf("%d unknown, %d listed", report.Unknown, n)
+	}
+	if report.Failed[n-2].Code != More || report.Failed[n-1].Code != UnknownKey {
+		t.Errorf("the list ends with %+v", report.Failed[n-2:])
+	}
+
+	c := census{keys: newFakeKeys(), faults: map[string]error{}}
+	for i := range maxFaults + 5 {
+		if _, err := c.lookUp(t.Context(), fmt.Sprintf("gone-%d", i)); err == nil {
+			t.Fatal("there is such a key")
+		}
+	}
+	if len(c.faults) != 5 {
+		t.Errorf("%d unknown keys are remembered", len(c.faults))
 	}
 }
 

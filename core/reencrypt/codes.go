@@ -48,6 +48,8 @@ const (
 	Permission Code = "permission"
 	// IO: anything else that went wrong with a file, a missing one included.
 	IO Code = "io"
+	// More: so many tokens of the file failed that not all of them are listed.
+	More Code = "more"
 )
 
 // errChanged is what replacing a file fails with if it is no longer what was read.
@@ -107,4 +109,31 @@ func fileCode(err error) Code {
 func binaryFailure(file string, tokens int) Failure {
 	return Failure{File: file, Code: Binary, Error: fmt.Sprintf(
 		"binary file (it has NUL bytes) with %d tokens, which stay as they are; save it as UTF-8 text, or decrypt and encrypt them one by one", tokens)}
+}
+
+// maxListed bounds what is listed of one file: a dump whose AAD was forgotten has
+// as many failures as tokens.
+const maxListed = 1000
+
+// failures are those of the tokens of one file.
+type failures struct {
+	list []Failure
+	more int
+}
+
+func (f *failures) add(failure Failure) {
+	if len(f.list) == maxListed {
+		f.more++
+		return
+	}
+	f.list = append(f.list, failure)
+}
+
+// all answers what is listed, and last how many are not.
+func (f *failures) all(file string) []Failure {
+	if f.more == 0 {
+		return f.list
+	}
+	return append(f.list, Failure{File: file, Code: More, Error: fmt.Sprintf(
+		"%d more tokens of this file failed and are not listed; do what the messages before this one say, and run the command again", f.more)})
 }

@@ -7,6 +7,10 @@
 // token never changes, a file is replaced as a whole or not at all, whatever
 // happens to the process in between, and whatever could not be done is listed.
 //
+// No system call replaces a file on condition of what it holds. The last look at
+// it comes right before the rename: what somebody else saves in the moment
+// between the two is lost, as it is to any other editor.
+//
 // Files are read as a stream in constant memory, whatever their length and that
 // of their lines. Replacing a file gives its name a new inode, with the mode,
 // owner and extended attributes of the old one; a hard link's other names keep

@@ -140,6 +140,26 @@ func TestRunSplitsHardLinks(t *testing.T) {
 	wantContent(t, b, renewed("x"))
 }
 
+// TestRunOddName: whatever a file is called, its leftovers are known as such.
+func TestRunOddName(t *testing.T) {
+	for _, name := range []string{"line\nbreak", "-", "a b"} {
+		dir := tree(t, map[string]string{name: old("a")})
+		path := filepath.Join(dir, name)
+		f, err := createTemporary(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		report := run(t, &Job{Keys: newFakeKeys()}, path)
+		if report.Files != 1 || report.Reencrypted != 1 {
+			t.Errorf("%q: report %+v", name, report)
+		}
+		wantNames(t, dir, name)
+	}
+}
+
 func TestRunLongName(t *testing.T) {
 	name := strings.Repeat("n", 255)
 	dir := tree(t, map[string]string{name: old("x")})

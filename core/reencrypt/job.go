@@ -59,7 +59,7 @@ func (r *runner) file(ctx context.Context, src *source, scan *scanner) error {
 	if err == nil {
 		r.reencrypted += w.reencrypted
 	}
-	r.tour.fail(w.failed...)
+	r.tour.fail(w.failed.all(src.path)...)
 	return err
 }
 
@@ -72,7 +72,7 @@ type rewrite struct {
 	// offset is how much of the source was dealt with.
 	offset              int64
 	tokens, reencrypted int
-	failed              []Failure
+	failed              failures
 }
 
 // copy goes through the file and begins a replacement where that is needed.
@@ -133,28 +133,28 @@ func (w *rewrite) renew(ctx context.Context, p piece) ([]byte, error) {
 		return p.bytes, nil
 	}
 	w.reencrypted++
-	return out, w.begin()
+	return out, w.begin(ctx)
 }
 
 func (w *rewrite) refuse(p piece, err error) {
-	w.failed = append(w.failed, tokenFailure(w.src.path, p.line, err))
+	w.failed.add(tokenFailure(w.src.path, p.line, err))
 }
 
 // begin makes sure that there is a replacement to write to, unless this is a dry
 // run.
-func (w *rewrite) begin() error {
+func (w *rewrite) begin(ctx context.Context) error {
 	if w.dst != nil || w.DryRun {
 		return nil
 	}
 	var err error
-	w.dst, err = w.src.replace(w.offset, w.out)
+	w.dst, err = w.src.replace(ctx, w.offset, w.out)
 	return err
 }
 
 // binary gives the rewrite up from p on, and only counts what is left.
 func (w *rewrite) binary(scan *scanner, p piece) error {
 	w.abandon()
-	w.failed, w.reencrypted = nil, 0
+	w.failed, w.reencrypted = failures{}, 0
 	var err error
 	for ; err == nil; p, err = scan.next() {
 		if p.kind != text {
@@ -168,7 +168,7 @@ func (w *rewrite) binary(scan *scanner, p piece) error {
 		w.tour.skip(w.src.path, ReasonBinary)
 		return nil
 	}
-	w.failed = []Failure{binaryFailure(w.src.path, w.tokens)}
+	w.failed.add(binaryFailure(w.src.path, w.tokens))
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package reencrypt
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -121,6 +122,24 @@ func TestRunFailuresStayAndTheRestProceeds(t *testing.T) {
 	}
 }
 
+// TestRunListsABoundedPart: a dump whose AAD was forgotten does not fill the memory.
+func TestRunListsABoundedPart(t *testing.T) {
+	const beyond = 234
+	bad := strings.Repeat(fakeToken("payments", 1, "x", "tenant 5")+"\n", maxListed+beyond)
+	dir := tree(t, map[string]string{"f": bad + old("a"), "g": bad + "\x00", "h": old("b") + "!keyrotor:payments:v1:"})
+	report := run(t, &Job{Keys: newFakeKeys()}, dir)
+	wantContent(t, filepath.Join(dir, "f"), bad+renewed("a"))
+	if report.Tokens != 2*(maxListed+beyond)+3 || report.Reencrypted != 2 {
+		t.Errorf("%d tokens, %d re-encrypted", report.Tokens, report.Reencrypted)
+	}
+	report.Failed = report.Failed[maxListed-1:]
+	wantOutline(t, dir, report, "files=3 tokens=2471 reencrypted=2"+
+		" failed=f:1000:authentication failed=f:0:more failed=g:0:binary failed=h:1:malformed")
+	if msg := report.Failed[1].Error; !strings.HasPrefix(msg, "234 more tokens ") {
+		t.Errorf("message %q", msg)
+	}
+}
+
 func TestRunWithAAD(t *testing.T) {
 	dir := tree(t, map[string]string{"f": fakeToken("payments", 1, "x", "tenant 5") + " " + old("y")})
 	report := run(t, &Job{Keys: newFakeKeys(), AAD: []byte("tenant 5")}, dir)
@@ -237,6 +256,23 @@ func TestRunCancelled(t *testing.T) {
 	wantContent(t, filepath.Join(dir, "b"), old("2")+" "+old("3"))
 	wantContent(t, filepath.Join(dir, "c"), old("4"))
 	wantNames(t, dir, "a", "b", "c")
+}
+
+// TestReplaceCancelled: the copy of what comes before the first token is long in a
+// large file; it ends with the context and leaves nothing.
+func TestReplaceCancelled(t *testing.T) {
+	dir := tree(t, map[string]string{"f": strings.Repeat("x", 1000)})
+	src, _, err := openSource(filepath.Join(dir, "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := src.replace(ctx, 1000, bufio.NewWriter(nil)); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	wantNames(t, dir, "f")
 }
 
 func TestRunConcurrently(t *testing.T) {

@@ -2,6 +2,7 @@ package reencrypt
 
 import (
 	"bufio"
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -17,7 +18,8 @@ import (
 // allow.
 const maxTempBase = 200
 
-var temporaryName = regexp.MustCompile(`^\..+\.keyrotor-[0-9a-f]{16}\.tmp$`)
+// The name of a file may hold line breaks.
+var temporaryName = regexp.MustCompile(`(?s)^\..+\.keyrotor-[0-9a-f]{16}\.tmp$`)
 
 // isTemporary reports whether a file of this name is a replacement that was not
 // completed.
@@ -33,14 +35,15 @@ type replacement struct {
 }
 
 // replace begins a replacement with the first n bytes of the source.
-func (s *source) replace(n int64, out *bufio.Writer) (*replacement, error) {
+func (s *source) replace(ctx context.Context, n int64, out *bufio.Writer) (*replacement, error) {
 	f, err := createTemporary(s.path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot write beside the file: %w", err)
 	}
 	out.Reset(f)
 	r := &replacement{src: s, file: f, out: out}
-	copied, err := io.Copy(out, io.NewSectionReader(s.file, 0, n))
+	before := &meter{ctx: ctx, src: io.NewSectionReader(s.file, 0, n), read: func(int) {}}
+	copied, err := io.Copy(out, before)
 	if err == nil && copied < n {
 		err = errChanged
 	}

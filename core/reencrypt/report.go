@@ -10,7 +10,8 @@ type Report struct {
 	// Reencrypted counts the tokens that were replaced; in a dry run, those that
 	// would be.
 	Reencrypted int `json:"reencrypted"`
-	// Failed lists what should have been done and was not. Never nil.
+	// Failed lists what should have been done and was not, at most 1000 tokens
+	// of a file. Never nil.
 	Failed []Failure `json:"failed"`
 	// Skipped lists what is not touched on principle. Never nil.
 	Skipped []Skip `json:"skipped"`
@@ -30,8 +31,8 @@ type CensusReport struct {
 	Files int `json:"files"`
 	// Tokens is the sum of all counts in Keys and Unknown.
 	Tokens int `json:"tokens"`
-	// Failed says where the unknown tokens are, and what could not be read. Never
-	// nil.
+	// Failed says where the unknown tokens are, at most 1000 of a file, and
+	// what could not be read. Never nil.
 	Failed []Failure `json:"failed"`
 	// Skipped lists what is not read on principle. Never nil.
 	Skipped []Skip `json:"skipped"`

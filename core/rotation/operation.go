@@ -61,10 +61,9 @@ func (op *operation) run(ctx context.Context) (Result, error) {
 	}
 	op.OnStep(op.Key, StepCommitted)
 	result := Result{
-		Key: key, Previous: op.record.Primary, Primary: m.binding.Version,
-		Operation: op.id, Cipher: cipher,
+		Key: key, Previous: op.record.Primary, Primary: m.binding.Version, Operation: op.id,
 	}
-	op.Announce(result)
+	op.Announce(result, cipher)
 	op.OnStep(op.Key, StepAnnounced)
 	return result, nil
 }
@@ -217,6 +216,13 @@ func Unwrap(ctx context.Context, km provider.KeyManager, b keyring.Binding, w ke
 		AAD:     b.WrapAAD(),
 	}
 	results, err := km.Unwrap(ctx, []provider.UnwrapItem{item})
+	defer func() {
+		if err != nil { // whatever came with it is nobody's
+			for _, r := range results {
+				r.Plaintext.Wipe()
+			}
+		}
+	}()
 	if err != nil {
 		return root, "", err
 	}
@@ -227,24 +233,19 @@ func Unwrap(ctx context.Context, km provider.KeyManager, b keyring.Binding, w ke
 	if answer.Err != nil {
 		return root, "", answer.Err
 	}
-	root, err = keyring.NewRoot(answer.Plaintext.Reveal())
-	if err != nil {
-		return root, "", err
-	}
 	if answer.KEKID != "" && answer.KEKID != w.KEKID {
-		root.Wipe()
 		return root, "", fmt.Errorf("%w: provider %q opened a wrap of %q and says it used %q", keyring.ErrIntegrity, w.Provider, w.KEKID, answer.KEKID)
 	}
-	return root, answer.KEKVersion, nil
+	root, err = keyring.NewRoot(answer.Plaintext.Reveal())
+	return root, answer.KEKVersion, err
 }
 
 // commit is the one transaction that makes the version exist and encrypt. It is
 // not cut short by ctx: past this point there is nothing left to wait for.
 func (op *operation) commit(ctx context.Context, m material) (store.Key, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), op.IntentTTL/4)
+	update, cancel := context.WithTimeout(context.WithoutCancel(ctx), op.IntentTTL/4)
 	defer cancel()
-	number := m.binding.Version
-	key, err := op.Store.Update(ctx, store.Update{
+	key, err := op.Store.Update(update, store.Update{
 		Name: op.Key, Create: op.kind == "create", Fence: &op.intent,
 		Apply: func(rec *keyring.Record) ([]history.Event, error) { return op.apply(rec, m) },
 	})
@@ -252,8 +253,10 @@ func (op *operation) commit(ctx context.Context, m material) (store.Key, error) 
 		return key, nil
 	}
 	// The answer of a commit can be lost after it took place, so look.
-	if now, readErr := op.Store.Key(ctx, op.Key); readErr == nil {
-		if v, ok := now.Version(number); ok && v.KCV == m.kcv {
+	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	if now, lookErr := op.Store.Key(look, op.Key); lookErr == nil {
+		if v, ok := now.Version(m.binding.Version); ok && v.KCV == m.kcv {
 			return now, nil
 		}
 	}
@@ -281,13 +284,25 @@ func (op *operation) apply(rec *keyring.Record, m material) ([]history.Event, er
 		return nil, err
 	}
 	creation := op.event(history.Creation, now)
-	creation.Version = number
+	creation.Version, creation.Details = number, creationDetails(m)
 	if op.kind == "create" {
 		return []history.Event{creation}, nil
 	}
 	rotation := op.event(history.Rotation, now)
 	rotation.Version, rotation.PreviousVersion = number, op.record.Primary
 	return []history.Event{creation, rotation}, nil
+}
+
+// creationDetails says under which keys of which key managers a version was born.
+// The names are final: `algorithm`, and `kek_id.P` and `kek_version.P` for each
+// provider P.
+func creationDetails(m material) map[string]string {
+	details := map[string]string{"algorithm": string(m.binding.Algorithm)}
+	for _, w := range m.wraps {
+		details["kek_id."+w.Provider] = w.KEKID
+		details["kek_version."+w.Provider] = w.KEKVersion
+	}
+	return details
 }
 
 // abandon gives the claim up after a failure, and records a failed rotation of an
@@ -299,7 +314,7 @@ func (op *operation) abandon(ctx context.Context, cause error) {
 		_ = op.Store.End(ctx, op.intent)
 		return
 	}
-	_, err := op.Store.Update(ctx, store.Update{
+	failure := store.Update{
 		Name: op.Key, Fence: &op.intent,
 		Apply: func(*keyring.Record) ([]history.Event, error) {
 			failed := op.event(history.RotationFailed, op.now())
@@ -307,7 +322,13 @@ func (op *operation) abandon(ctx context.Context, cause error) {
 			failed.ErrorCode = ErrorCode(cause)
 			return []history.Event{failed}, nil
 		},
-	})
+	}
+	_, err := op.Store.Update(ctx, failure)
+	if errors.Is(err, store.ErrFenced) {
+		// The claim is another's, which is worth a record all the more.
+		failure.Fence = nil
+		_, err = op.Store.Update(ctx, failure)
+	}
 	if err != nil {
 		_ = op.Store.End(ctx, op.intent)
 	}
@@ -323,13 +344,20 @@ func ErrorCode(err error) string {
 		return "rotated"
 	case errors.Is(err, keyring.ErrIntegrity):
 		return "integrity"
+	case errors.Is(err, keyring.ErrFIPS):
+		return "fips"
+	case errors.Is(err, store.ErrFull):
+		return "store_full"
+	case errors.Is(err, store.ErrBusy):
+		return "store_busy"
+	case errors.Is(err, store.ErrReadOnly):
+		return "store_read_only"
+	case errors.Is(err, store.ErrCorrupt):
+		return "store_corrupt"
 	case errors.Is(err, context.Canceled):
 		return "canceled"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "timeout"
 	}
-	if e := (*provider.Error)(nil); errors.As(err, &e) {
-		return strings.ToLower(string(e.Code))
-	}
-	return "internal"
+	return strings.ToLower(string(provider.CodeOf(err)))
 }

@@ -51,6 +51,5 @@ func (o Owner) Gone() bool {
 	if o.Start == "" || o.Machine == "" || o.Machine != machine() {
 		return false
 	}
-	start, err := startTime(o.PID)
-	return os.IsNotExist(err) || err == nil && start != o.Start
+	return ended(o.PID, o.Start)
 }

@@ -2,9 +2,12 @@ package rotation
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 )
 
 // machine is the boot and the PID namespace: within both, a PID means one process.
@@ -20,20 +23,32 @@ func machine() string {
 	return strings.TrimSpace(string(boot)) + "-" + strings.Trim(strings.TrimPrefix(namespace, "pid:"), "[]")
 }
 
-// startTime is field 22 of /proc/PID/stat: clock ticks since boot. A zombie has
-// ended and counts as not existing.
+// startTime is when a process started, in clock ticks since boot.
 func startTime(pid int) (string, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	start, _, err := stat(pid)
+	return start, err
+}
+
+// ended reports whether the process of a PID and start time is known to be over.
+func ended(pid int, started string) bool {
+	start, over, err := stat(pid)
+	if errors.Is(err, fs.ErrNotExist) {
+		// /proc may be mounted to hide other users' processes; the kernel tells.
+		return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+	}
+	return err == nil && (over || start != started)
+}
+
+// stat reads fields 3 and 22 of /proc/PID/stat. A zombie is over.
+func stat(pid int) (start string, over bool, err error) {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	// Field 2, the command, is in parentheses and may hold anything.
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	fields := bytes.Fields(line[bytes.LastIndexByte(line, ')')+1:])
 	if len(fields) < 20 {
-		return "", fmt.Errorf("rotation: /proc/%d/stat has an unknown form", pid)
+		return "", false, fmt.Errorf("rotation: /proc/%d/stat has an unknown form", pid)
 	}
-	if state := fields[0][0]; state == 'Z' || state == 'X' {
-		return "", os.ErrNotExist
-	}
-	return string(fields[19]), nil
+	return string(fields[19]), fields[0][0] == 'Z' || fields[0][0] == 'X', nil
 }

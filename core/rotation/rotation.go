@@ -69,8 +69,9 @@ type Config struct {
 	IntentTTL time.Duration
 	// Now is time.Now if nil.
 	Now func() time.Time
-	// Announce, if set, receives each rotation that was committed.
-	Announce func(Result)
+	// Announce, if set, receives each rotation that was committed, with the new
+	// version opened.
+	Announce func(Result, *keyring.Cipher)
 	// OnStep, if set, is called at each step, in the rotation's own goroutine.
 	OnStep func(key string, step Step)
 }
@@ -87,6 +88,9 @@ func New(c Config) (*Rotator, error) {
 	if c.Store == nil || c.KeyManager == nil || c.Actor == "" {
 		return nil, errors.New("rotation: Store, KeyManager and Actor are required")
 	}
+	if err := (history.Event{Actor: c.Actor}).Check(); err != nil {
+		return nil, fmt.Errorf("rotation: %w", err)
+	}
 	if c.IntentTTL == 0 {
 		c.IntentTTL = DefaultIntentTTL
 	}
@@ -94,7 +98,7 @@ func New(c Config) (*Rotator, error) {
 		c.Now = time.Now
 	}
 	if c.Announce == nil {
-		c.Announce = func(Result) {}
+		c.Announce = func(Result, *keyring.Cipher) {}
 	}
 	if c.OnStep == nil {
 		c.OnStep = func(string, Step) {}
@@ -109,6 +113,17 @@ type Request struct {
 	Note   string
 }
 
+// check refuses what would stand in the history for ever.
+func (req Request) check() error {
+	if err := keyring.CheckName(req.Key); err != nil {
+		return err
+	}
+	if !req.Reason.Valid() {
+		return fmt.Errorf("key %q: %q is no reason; use one of %q", req.Key, req.Reason, keyring.Reasons())
+	}
+	return (history.Event{Note: req.Note}).Check()
+}
+
 // Result is a finished rotation.
 type Result struct {
 	Key store.Key
@@ -116,14 +131,12 @@ type Result struct {
 	Previous  uint32
 	Primary   uint32
 	Operation string
-	// Cipher is the new version, opened.
-	Cipher *keyring.Cipher
 }
 
 // Create makes a key with its first version. Settings need WrapWith; the rest has
 // defaults. store.ErrKeyExists if the name is taken.
 func (r *Rotator) Create(ctx context.Context, req Request, settings keyring.Settings) (Result, error) {
-	if err := keyring.CheckName(req.Key); err != nil {
+	if err := req.check(); err != nil {
 		return Result{}, err
 	}
 	if settings.Algorithm == "" {
@@ -134,6 +147,9 @@ func (r *Rotator) Create(ctx context.Context, req Request, settings keyring.Sett
 	}
 	if settings.HardLimit == 0 {
 		settings.HardLimit = keyring.MaxUses
+	}
+	if settings.HardLimit > keyring.MaxUses {
+		return Result{}, fmt.Errorf("key %q: a hard limit of %d uses; at most %d", req.Key, settings.HardLimit, uint64(keyring.MaxUses))
 	}
 	if len(settings.WrapWith) == 0 {
 		return Result{}, fmt.Errorf("key %q: no provider to wrap it with", req.Key)
@@ -156,6 +172,9 @@ func (r *Rotator) Create(ctx context.Context, req Request, settings keyring.Sett
 // Rotate makes a new version of a key and makes it the primary. ErrRotated if
 // somebody else did so first.
 func (r *Rotator) Rotate(ctx context.Context, req Request) (Result, error) {
+	if err := req.check(); err != nil {
+		return Result{}, err
+	}
 	before, err := r.Store.Key(ctx, req.Key)
 	if err != nil {
 		return Result{}, err

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ type bench struct {
 	store   *sqlite.Store
 	a, b    *faults.KeyManager
 	steps   []rotation.Step
+	opened  atomic.Uint32 // the version of the newest cipher that was announced
 	rotator *rotation.Rotator
 }
 
@@ -44,6 +46,7 @@ func (b *bench) newRotator(t *testing.T, onStep func(string, rotation.Step)) *ro
 	t.Helper()
 	r, err := rotation.New(rotation.Config{
 		Store: b.store, Actor: "test@host", OnStep: onStep,
+		Announce: func(_ rotation.Result, c *keyring.Cipher) { b.opened.Store(c.Version()) },
 		KeyManager: func(name string) (rotation.KeyManager, error) {
 			switch name {
 			case "a":
@@ -127,8 +130,8 @@ func TestRotate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if result.Previous != 1 || result.Primary != 2 || result.Cipher.Version() != 2 {
-		t.Errorf("previous %d, primary %d, cipher of %d", result.Previous, result.Primary, result.Cipher.Version())
+	if result.Previous != 1 || result.Primary != 2 || b.opened.Load() != 2 {
+		t.Errorf("previous %d, primary %d, announced %d", result.Previous, result.Primary, b.opened.Load())
 	}
 	wantSteps := []rotation.Step{
 		rotation.StepIntent, rotation.StepGenerated, rotation.StepWrapped, rotation.StepProved,
@@ -177,13 +180,14 @@ func TestCreateRefuses(t *testing.T) {
 		settings keyring.Settings
 		want     error
 	}{
-		"taken":        {"payments", settings, store.ErrKeyExists},
-		"name":         {"Payments_1", settings, keyring.ErrInvalidName},
-		"no provider":  {"other", keyring.Settings{}, nil},
-		"unknown":      {"other", keyring.Settings{WrapWith: []string{"zzz"}}, nil},
-		"no algorithm": {"other", keyring.Settings{WrapWith: []string{"a"}, Algorithm: "ROT13"}, nil},
+		"taken":         {"payments", settings, store.ErrKeyExists},
+		"name":          {"Payments_1", settings, keyring.ErrInvalidName},
+		"no provider":   {"other", keyring.Settings{}, nil},
+		"unknown":       {"other", keyring.Settings{WrapWith: []string{"zzz"}}, nil},
+		"no such limit": {"other", keyring.Settings{WrapWith: []string{"a"}, HardLimit: keyring.MaxUses + 1}, nil},
+		"no algorithm":  {"other", keyring.Settings{WrapWith: []string{"a"}, Algorithm: "ROT13"}, nil},
 	} {
-		_, err := b.rotator.Create(t.Context(), rotation.Request{Key: c.key}, c.settings)
+		_, err := b.rotator.Create(t.Context(), rotation.Request{Key: c.key, Reason: keyring.ReasonInitial}, c.settings)
 		if err == nil || c.want != nil && !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
@@ -194,6 +198,94 @@ func TestCreateRefuses(t *testing.T) {
 	}
 	if in, err := b.store.Intents(t.Context()); err != nil || len(in) != 0 {
 		t.Errorf("intents left behind: %v, %v", in, err)
+	}
+}
+
+// TestReason: the set of reasons is closed, for they stand in the history for ever.
+func TestReason(t *testing.T) {
+	b := newBench(t)
+	b.create(t)
+	for _, reason := range []keyring.Reason{"", "because I say so", "MANUAL"} {
+		if _, err := b.rotator.Rotate(t.Context(), rotation.Request{Key: "payments", Reason: reason}); err == nil {
+			t.Errorf("rotated for the reason %q", reason)
+		}
+		if _, err := b.rotator.Create(t.Context(), rotation.Request{Key: "other", Reason: reason}, keyring.Settings{WrapWith: []string{"a"}}); err == nil {
+			t.Errorf("created for the reason %q", reason)
+		}
+	}
+	for _, note := range []string{strings.Repeat("x", 1025), "a\x1b[31mb", "\xff"} {
+		if _, err := b.rotator.Rotate(t.Context(), rotation.Request{Key: "payments", Reason: keyring.ReasonManual, Note: note}); !errors.Is(err, history.ErrText) {
+			t.Errorf("rotated with the note %.20q: %v", note, err)
+		}
+	}
+	if calls := b.a.Calls.Load(); calls != 0 {
+		t.Errorf("the key manager was asked %d times", calls)
+	}
+}
+
+// lossyStore commits, and then says that it did not.
+type lossyStore struct{ *sqlite.Store }
+
+func (s lossyStore) Update(ctx context.Context, u store.Update) (store.Key, error) {
+	if _, err := s.Store.Update(ctx, u); err != nil {
+		return store.Key{}, err
+	}
+	return store.Key{}, context.DeadlineExceeded
+}
+
+// TestLostAnswer: a commit whose answer was lost is found to have taken place, even
+// when the caller has given up by then.
+func TestLostAnswer(t *testing.T) {
+	b := newBench(t)
+	b.create(t)
+	r, err := rotation.New(rotation.Config{
+		Store: lossyStore{b.store}, Actor: "test@host",
+		KeyManager: func(string) (rotation.KeyManager, error) { return b.a, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result, err := r.Rotate(t.Context(), manual()); err != nil || result.Primary != 2 {
+		t.Errorf("primary %d, %v", result.Primary, err)
+	}
+	if newest := b.events(t)[0]; newest.Type != history.Rotation {
+		t.Errorf("newest event %+v", newest)
+	}
+}
+
+// TestTakeover: the claim of a process that is gone is taken over at once.
+func TestTakeover(t *testing.T) {
+	gone := rotation.CurrentOwner()
+	if gone.Start == "" {
+		t.Skip("this system does not tell whether a process is gone")
+	}
+	gone.PID = 1 << 30 // beyond any
+	b := newBench(t)
+	b.create(t)
+	if _, err := b.store.Begin(t.Context(), store.Claim{Key: "payments", Kind: "rotate", Operation: "x", Owner: gone.String(), TTL: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	if result, err := b.rotator.Rotate(t.Context(), manual()); err != nil || result.Primary != 2 || slices.Contains(b.steps, rotation.StepWaiting) {
+		t.Errorf("primary %d, %v, steps %v", result.Primary, err, b.steps)
+	}
+}
+
+// TestBirthplace: the history says under which key-encryption keys a version was
+// born, also where Wrap does not tell the version and only Unwrap does.
+func TestBirthplace(t *testing.T) {
+	b := newBench(t)
+	b.a.OnWrap(func(r []provider.WrapResult) { r[0].Wrapped.KEKVersion = "" })
+	created := b.create(t)
+	v, _ := created.Key.Version(1)
+	for _, e := range b.events(t) {
+		for _, w := range v.Wraps {
+			if w.KEKVersion != "1" || e.Details["kek_id."+w.Provider] != w.KEKID || e.Details["kek_version."+w.Provider] != "1" {
+				t.Errorf("wrap %+v, details %v", w, e.Details)
+			}
+		}
+		if e.Details["algorithm"] != "AES-256-GCM" {
+			t.Errorf("details %v", e.Details)
+		}
 	}
 }
 
@@ -337,6 +429,9 @@ func TestFenced(t *testing.T) {
 	key, err := b.store.Key(t.Context(), "payments")
 	if err != nil || key.Primary != 1 || len(key.Versions) != 1 {
 		t.Errorf("primary %d of %d versions, %v", key.Primary, len(key.Versions), err)
+	}
+	if newest := b.events(t)[0]; newest.Type != history.RotationFailed || newest.ErrorCode != "fenced" {
+		t.Errorf("newest event %+v", newest)
 	}
 	if in, err := b.store.Intents(t.Context()); err != nil || len(in) != 1 || in[0].Owner != "thief" {
 		t.Errorf("the other claim is gone: %v, %v", in, err)

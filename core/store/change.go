@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -141,9 +140,6 @@ func checkRecord(r *keyring.Record) error {
 	if r.ID == (keyring.KeyID{}) {
 		return broken(r, "it has no id")
 	}
-	if r.Settings.HardLimit > math.MaxInt64 {
-		return broken(r, "hard limit %d is over %d", r.Settings.HardLimit, uint64(math.MaxInt64))
-	}
 	if !storable(r.Settings.WrapWith...) {
 		return broken(r, "its settings hold text that is not UTF-8")
 	}
@@ -156,8 +152,8 @@ func checkRecord(r *keyring.Record) error {
 }
 
 func checkVersion(r *keyring.Record, v *keyring.Version) error {
-	if !storable(v.Label, string(v.Algorithm), string(v.Reason)) {
-		return broken(r, "version %d holds text that is not UTF-8", v.Number)
+	if !storable(v.Label) {
+		return broken(r, "the label of version %d is not UTF-8", v.Number)
 	}
 	last := ""
 	for _, w := range v.Wraps {

@@ -15,7 +15,7 @@ func sample() keyring.Record {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
 	r := keyring.Record{
 		ID: keyring.KeyID{1}, Name: "payments", Created: at, Primary: 2,
-		Settings: keyring.Settings{Algorithm: keyring.AES256GCM, WrapWith: []string{"a", "b"}},
+		Settings: keyring.Settings{Algorithm: keyring.AES256GCM, HardLimit: 1000, WrapWith: []string{"a", "b"}},
 	}
 	for n := uint32(1); n <= 2; n++ {
 		state := keyring.Deactivated
@@ -23,7 +23,7 @@ func sample() keyring.Record {
 			state = keyring.Active
 		}
 		r.Versions = append(r.Versions, keyring.Version{
-			Number: n, Label: keyring.VersionLabel(n), State: state, Algorithm: keyring.AES256GCM, Created: at,
+			Number: n, Label: keyring.VersionLabel(n), State: state, Algorithm: keyring.AES256GCM, Created: at, Reason: keyring.ReasonManual,
 			Wraps: []keyring.Wrap{{Provider: "a", Blob: []byte{1}, Created: at}, {Provider: "b", Blob: []byte{2}, Created: at}},
 		})
 	}

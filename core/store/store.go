@@ -24,8 +24,8 @@ var (
 	ErrFenced = errors.New("the operation lost its claim on the key to another process")
 	// ErrCorrupt: the database is damaged.
 	ErrCorrupt = errors.New("the store is damaged")
-	// ErrSchema: the database was written by a newer build, or by one whose
-	// migrations differ from this one's.
+	// ErrSchema: the database, or an event that must be read, was written by a
+	// newer build, or by one whose migrations differ from this one's.
 	ErrSchema = errors.New("the store has a schema that this build does not know")
 	// ErrForeign: the database is another program's.
 	ErrForeign = errors.New("not a Keyrotor store")
@@ -66,6 +66,8 @@ type Keys interface {
 	// Update changes one key and appends its events, all or nothing.
 	// keyring.ErrIntegrity if the record is not the one that its last event
 	// describes: nothing is built upon what somebody changed behind our back.
+	// history.ErrText if an event holds a text that none may hold; whoever acts
+	// outside before the update asks [history.Event.Check] first.
 	Update(ctx context.Context, u Update) (Key, error)
 }
 
@@ -74,7 +76,11 @@ type Key struct {
 	keyring.Record
 	// LastDigest is the digest that the key's newest event carries, in hex.
 	LastDigest string
-	// Uses counts per version: used for good plus outstanding leases.
+	// Uses counts per version: used for good plus outstanding leases. It is the
+	// total that the hard limit is about. A policy that is to leave out uses by
+	// re-encryption needs a count of those beside it, which a migration can add
+	// (columns of versions and leases that default to 0): uses from before it
+	// count for the policy too, so that it errs by rotating early.
 	Uses map[uint32]uint64
 }
 
@@ -140,7 +146,7 @@ type HeldError struct {
 }
 
 func (e *HeldError) Error() string {
-	return fmt.Sprintf("key %q is being worked on (%s, since %s, by %s); the claim ends within %s",
+	return fmt.Sprintf("key %q is being worked on (%s, since %s, by %s): try again when that is done, or in %s",
 		e.Intent.Key, e.Intent.Kind, e.Intent.Started.UTC().Format(time.RFC3339), e.Intent.Owner, e.Wait.Round(time.Second))
 }
 

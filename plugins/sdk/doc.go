@@ -16,7 +16,12 @@
 // in a call (it fails that call alone; one in a goroutine of the author's own
 // still ends the process), and the end of the host (the plugin ends with it).
 //
-// What the author must care about: every method is called concurrently, and the
-// plaintexts in a request are wiped when the call returns, those in an answer
-// when it has been sent, so neither may be kept without a copy.
+// What the author must care about:
+//
+//   - Every method is called concurrently.
+//   - The plaintexts in a request are the caller's. They are wiped when the call
+//     returns, so none may be kept without a copy; and the author does not wipe
+//     them, since a caller without a process in between goes on to use them.
+//   - The plaintexts in an answer are wiped when it has been sent, so they too must
+//     be copies of whatever the author keeps.
 package sdk

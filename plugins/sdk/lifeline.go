@@ -36,6 +36,13 @@ func openLifeline(fd string) (io.Reader, error) {
 }
 
 // endWithHost ends the process as soon as the lifeline does.
+//
+// A process that is stopped (SIGSTOP, a debugger, a frozen container) cannot see
+// that. If it loses its host meanwhile, the kernel continues it where the host was
+// the last of its session who could have; elsewhere it stays until it is continued
+// or killed, idle but with its credentials in memory, and ends the moment it goes
+// on. Pdeathsig would not wait for that, but it follows the thread that started the
+// plugin instead of the host, and leaves no time to close the instances.
 func endWithHost(lifeline io.Reader, server *wire.Server) {
 	_, _ = io.Copy(io.Discard, lifeline)
 	closeWithin(server, orphanTimeout)

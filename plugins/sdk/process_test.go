@@ -3,11 +3,12 @@
 package sdk
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -25,12 +26,10 @@ const servesTestPlugin = "KEYROTOR_SDK_SERVES_TEST_PLUGIN"
 func TestMain(m *testing.M) {
 	if os.Getenv(servesTestPlugin) != "" {
 		Serve(Plugin{
-			Info: provider.Info{Name: "process-test", Version: "0.0.1"},
-			Schema: provider.Schema{Attributes: []provider.Attribute{
-				{Name: "marker", Type: provider.Path}, {Name: "hang", Type: provider.Bool},
-			}},
+			Info:   provider.Info{Name: "process-test", Version: "0.0.1"},
+			Schema: provider.Schema{Attributes: []provider.Attribute{{Name: "hang", Type: provider.Bool}}},
 			New: func(_ context.Context, cfg provider.Config) (provider.KeyManager, error) {
-				return &processManager{marker: cfg.Body.String("marker"), hang: cfg.Body.Bool("hang")}, nil
+				return &processManager{hang: cfg.Body.Bool("hang")}, nil
 			},
 		})
 		os.Exit(0)
@@ -38,18 +37,22 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// processManager leaves a file behind when it is closed, or hangs.
+// closedText is on the plugin's stderr once an instance was closed. A file would
+// not do: a busy disk takes longer than a plugin without a host has.
+const closedText = "the instance is closed"
+
+// processManager says when it is closed, or hangs.
 type processManager struct {
 	provider.KeyManager
-	marker string
-	hang   bool
+	hang bool
 }
 
 func (m *processManager) Close() error {
 	if m.hang {
 		select {}
 	}
-	return os.WriteFile(m.marker, nil, 0o600)
+	_, err := syscall.Write(2, []byte(closedText+"\n")) // os.Stderr is go-plugin's by now
+	return err
 }
 
 // pluginProcess is a plugin as a host runs it.
@@ -58,6 +61,7 @@ type pluginProcess struct {
 	client   *wire.Client
 	lifeline io.Closer
 	pid      int
+	stderr   *bytes.Buffer // complete once the process has ended
 }
 
 func startProcess(t *testing.T) *pluginProcess {
@@ -73,11 +77,12 @@ func startProcess(t *testing.T) *pluginProcess {
 	cmd := exec.Command(exe)
 	cmd.ExtraFiles = []*os.File{read}
 	cmd.Env = []string{servesTestPlugin + "=1", wire.LifelineEnv + "=3", "PLUGIN_UNIX_SOCKET_DIR=" + shortTempDir(t)}
+	stderr := &bytes.Buffer{}
 	host := plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  wire.Handshake(),
 		Plugins:          plugin.PluginSet{wire.PluginName: &wire.Plugin{}},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
-		Cmd:              cmd, AutoMTLS: true, SkipHostEnv: true, Logger: hclog.NewNullLogger(),
+		Cmd:              cmd, AutoMTLS: true, SkipHostEnv: true, Logger: hclog.NewNullLogger(), Stderr: stderr,
 	})
 	t.Cleanup(func() {
 		host.Kill()
@@ -92,7 +97,7 @@ func startProcess(t *testing.T) *pluginProcess {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &pluginProcess{host: host, client: dispensed.(*wire.Client), lifeline: write, pid: host.ReattachConfig().Pid}
+	return &pluginProcess{host: host, client: dispensed.(*wire.Client), lifeline: write, pid: host.ReattachConfig().Pid, stderr: stderr}
 }
 
 // shortTempDir is for a socket, whose path may have 107 bytes at most.
@@ -106,14 +111,16 @@ func shortTempDir(t *testing.T) string {
 	return dir
 }
 
-func (p *pluginProcess) configure(t *testing.T, hang bool) (marker string) {
+func (p *pluginProcess) configure(t *testing.T, hang bool) {
 	t.Helper()
-	marker = filepath.Join(t.TempDir(), "closed")
-	body := provider.Body{Attributes: map[string]any{"marker": marker, "hang": hang}}
+	body := provider.Body{Attributes: map[string]any{"hang": hang}}
 	if err := p.client.Configure(t.Context(), "one", body); err != nil {
 		t.Fatal(err)
 	}
-	return marker
+}
+
+func (p *pluginProcess) closedInstance() bool {
+	return strings.Contains(p.stderr.String(), closedText)
 }
 
 // waitForEnd polls until the process is gone; a plugin that stays is an orphan.
@@ -146,13 +153,13 @@ func TestThePluginEndsWithItsHost(t *testing.T) {
 	for name, hang := range map[string]bool{"closing its instances": false, "even if an instance hangs": true} {
 		t.Run(name, func(t *testing.T) {
 			p := startProcess(t)
-			marker := p.configure(t, hang)
+			p.configure(t, hang)
 			if err := p.lifeline.Close(); err != nil {
 				t.Fatal(err)
 			}
 			p.waitForEnd(t)
-			if _, err := os.Stat(marker); (err == nil) == hang {
-				t.Errorf("instance closed: %v", err == nil)
+			if p.closedInstance() == hang {
+				t.Errorf("instance closed: %v; stderr: %s", hang, p.stderr)
 			}
 		})
 	}
@@ -160,9 +167,9 @@ func TestThePluginEndsWithItsHost(t *testing.T) {
 
 func TestThePluginClosesItsInstancesAtACleanEnd(t *testing.T) {
 	p := startProcess(t)
-	marker := p.configure(t, false)
+	p.configure(t, false)
 	p.host.Kill()
-	if _, err := os.Stat(marker); err != nil {
-		t.Errorf("the instance was not closed: %v", err)
+	if !p.closedInstance() {
+		t.Errorf("the instance was not closed; stderr: %s", p.stderr)
 	}
 }

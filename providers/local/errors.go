@@ -51,8 +51,8 @@ func configError(attribute, format string, args ...any) error {
 }
 
 func missingError(path string) error {
-	return provider.Errorf(provider.NotFoundKey, "%w: %s: run `keyrotor kek create NAME`, "+
-		"NAME being this provider's name in the config file", ErrMissing, path)
+	return provider.Errorf(provider.NotFoundKey, "%w: %s: if it was there before, restore it, for nothing else opens its wraps; "+
+		"else run `keyrotor kek create NAME`, NAME being this provider's name in the config file", ErrMissing, path)
 }
 
 func corruptError(format string, args ...any) error {

@@ -59,7 +59,8 @@ func within(path, folder string) bool {
 	return path == folder || strings.HasPrefix(path, folder+"/")
 }
 
-// sdks are the clients of key managers; only providers may link them.
+// sdks begin the import paths of key managers' clients; only providers may link
+// them.
 var sdks = []string{
 	"github.com/hashicorp/vault", "github.com/openbao", "github.com/aws", "cloud.google.com",
 	"google.golang.org/api", "github.com/Azure", "github.com/googleapis",
@@ -71,7 +72,7 @@ func TestNoSDKInCore(t *testing.T) {
 	for _, p := range list(t, "./core/...", "./cmd/...") {
 		for _, dep := range p.Deps {
 			for _, sdk := range sdks {
-				if within(dep, sdk) {
+				if strings.HasPrefix(dep, sdk) {
 					t.Errorf("%s links %s", p.ImportPath, dep)
 				}
 			}

@@ -63,7 +63,7 @@ func newRows(ctx context.Context) ([]row, func() error, error) {
 		return nil, nil, err
 	}
 	for _, name := range []string{oneVersion, manyVersion} {
-		if _, err := e.Create(ctx, name, keyring.Settings{WrapWith: []string{"local"}}, ""); err != nil {
+		if _, err := e.CreateKey(ctx, name, keyring.Settings{WrapWith: []string{"local"}}, ""); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -264,7 +264,7 @@ func (s *subject) reencrypt(n int, form encrypt) func(*testing.B) {
 		ctx := b.Context()
 		const name = "re-encrypted"
 		if _, err := s.engine.Describe(ctx, name); errors.Is(err, keyring.ErrUnknownKey) {
-			must(s.engine.Create(ctx, name, keyring.Settings{WrapWith: []string{"local"}}, ""))
+			must(s.engine.CreateKey(ctx, name, keyring.Settings{WrapWith: []string{"local"}}, ""))
 		}
 		old := must(form(ctx, name, random(n), s.aad))
 		must(s.engine.Rotate(ctx, name, keyring.ReasonManual, ""))

@@ -147,7 +147,7 @@ func (s *scene) check(t *testing.T) (primary uint32) {
 		t.Error(err)
 	}
 	s.checkHistory(t, kr, len(key.Versions))
-	s.checkRows(t, kr.Config.Storage.Path)
+	s.checkRows(t)
 	return key.Primary
 }
 
@@ -183,9 +183,9 @@ func (s *scene) checkHistory(t *testing.T, kr *core.Keyrotor, versions int) {
 }
 
 // checkRows looks past the store's own code.
-func (s *scene) checkRows(t *testing.T, path string) {
+func (s *scene) checkRows(t *testing.T) {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+path+"?mode=ro")
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(filepath.Dir(s.config), "keyrotor.db")+"?mode=ro")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,10 +253,14 @@ func TestKillAtRandom(t *testing.T) {
 			inRotation++
 		}
 		slowest = max(slowest, noPluginsWithin(t, 2*time.Second))
+		s.checkRows(t)
 	}
 	primary := s.check(t)
 	if s.seen.rotated == 0 || primary < 2 {
 		t.Error("no rotation succeeded between the kills")
+	}
+	if inRotation == 0 {
+		t.Error("no kill fell between intent and commit: the test shows nothing")
 	}
 	t.Logf("%d kills (seed %d), %d of them between intent and commit; %d tokens, all open; %d rotations answered, primary %d; the last plugin was gone %s after its host",
 		kills, seed, inRotation, len(s.seen.tokens), s.seen.rotated, primary, slowest.Round(time.Millisecond))

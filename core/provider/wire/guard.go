@@ -2,7 +2,6 @@ package wire
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -45,6 +44,7 @@ func (s *Server) guard(method string, next grpc.MethodHandler) grpc.MethodHandle
 		case err != nil:
 			return nil, ToStatus(ownTimeout(ctx, err))
 		default:
+			wipeAtEnd(ctx, resp)
 			return resp, nil
 		}
 	}
@@ -53,8 +53,7 @@ func (s *Server) guard(method string, next grpc.MethodHandler) grpc.MethodHandle
 // ownTimeout tells a context that the provider itself made from the caller's:
 // the caller must not believe that its own deadline passed.
 func ownTimeout(ctx context.Context, err error) error {
-	_, own := errors.AsType[*provider.Error](err)
-	if ctx.Err() == nil && !own && provider.CodeOf(err) == provider.Unavailable {
+	if ctx.Err() == nil && !coded(err) && provider.CodeOf(err) == provider.Unavailable {
 		return provider.Errorf(provider.Unavailable, "the provider gave up on the key manager: %w", err)
 	}
 	return err
@@ -86,26 +85,39 @@ func callers() []string {
 	}
 }
 
-// wiper wipes the plaintexts of an answer after gRPC has encoded and sent it:
-// no interceptor runs that late.
+// wiper wipes the plaintexts of an answer when its call has ended: gRPC has
+// encoded it by then, or given it up because the host had gone or the message was
+// too large. No interceptor runs that late.
 type wiper struct{}
 
 var _ stats.Handler = wiper{}
 
-func (wiper) HandleRPC(_ context.Context, event stats.RPCStats) {
-	sent, ok := event.(*stats.OutPayload)
-	if !ok {
+// answerKey finds the place in a call's context for its answer.
+type answerKey struct{}
+
+func (wiper) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context {
+	return context.WithValue(ctx, answerKey{}, new(any))
+}
+
+// wipeAtEnd hands an answer to the wiper, if the server has one.
+func wipeAtEnd(ctx context.Context, answer any) {
+	if place, ok := ctx.Value(answerKey{}).(*any); ok {
+		*place = answer
+	}
+}
+
+func (wiper) HandleRPC(ctx context.Context, event stats.RPCStats) {
+	place, ok := ctx.Value(answerKey{}).(*any)
+	if _, ended := event.(*stats.End); !ended || !ok {
 		return
 	}
-	switch message := sent.Payload.(type) {
+	switch message := (*place).(type) {
 	case *providerv1.GenerateDataKeyResponse:
 		clear(message.GetPlaintext())
 	case *providerv1.UnwrapResponse:
 		wipeResults(message.GetResults())
 	}
 }
-
-func (wiper) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
 
 func (wiper) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
 

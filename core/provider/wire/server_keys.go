@@ -34,12 +34,15 @@ func (k keyManagerService) GenerateDataKey(ctx context.Context, req *providerv1.
 	defer i.calls.Done()
 	resp, err := i.manager.GenerateDataKey(ctx, provider.GenerateDataKeyRequest{AAD: req.GetAad()})
 	if err != nil {
+		resp.Plaintext.Wipe()
 		return nil, err
 	}
 	return &providerv1.GenerateDataKeyResponse{Wrapped: toWrapped(resp.Wrapped), Plaintext: resp.Plaintext.Reveal()}, nil
 }
 
-// Wrap wipes the roots when it is done: they are this call's own copies.
+// Wrap wipes the roots when it is done: they are this call's own copies. The
+// provider neither keeps nor wipes them; without a process in between they are
+// the caller's, who may have them wrapped by the next provider.
 func (k keyManagerService) Wrap(ctx context.Context, req *providerv1.WrapRequest) (*providerv1.WrapResponse, error) {
 	items := fromWrapItems(req.GetItems())
 	defer func() {
@@ -66,10 +69,21 @@ func (k keyManagerService) Unwrap(ctx context.Context, req *providerv1.UnwrapReq
 	}
 	defer i.calls.Done()
 	results, err := i.manager.Unwrap(ctx, fromBoundWraps(req.GetItems()))
+	wipeUnanswered(results, err)
 	if err != nil {
 		return nil, err
 	}
 	return &providerv1.UnwrapResponse{Results: toUnwrapResults(results)}, nil
+}
+
+// wipeUnanswered wipes the plaintexts that do not go on the wire, because an
+// error goes in their place.
+func wipeUnanswered(results []provider.UnwrapResult, err error) {
+	for _, r := range results {
+		if err != nil || r.Err != nil {
+			r.Plaintext.Wipe()
+		}
+	}
 }
 
 func (k keyManagerService) Rewrap(ctx context.Context, req *providerv1.RewrapRequest) (*providerv1.RewrapResponse, error) {

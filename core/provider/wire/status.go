@@ -34,7 +34,7 @@ func ToStatus(err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, own := errors.AsType[*provider.Error](err); !own {
+	if !coded(err) {
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
 			return status.Error(codes.DeadlineExceeded, "the deadline of the call passed")
@@ -132,24 +132,48 @@ func fromItemError(item *providerv1.ItemError) error {
 	return e
 }
 
+// coded reports whether the author chose a code, in a [*provider.Error] or alone.
+func coded(err error) bool {
+	if _, ok := errors.AsType[*provider.Error](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[provider.Code](err)
+	return ok
+}
+
 // asError makes an author's error one of the closed set.
 func asError(err error) *provider.Error {
 	e, own := errors.AsType[*provider.Error](err)
 	switch {
-	case !own:
-		return &provider.Error{Code: provider.CodeOf(err), Message: err.Error()}
-	case e == nil:
+	case own && e == nil:
 		return provider.Errorf(provider.Internal, "the provider answered a nil *provider.Error as its error")
-	case !slices.Contains(provider.Codes(), e.Code):
-		return provider.Errorf(provider.Internal, "the provider answered the unknown code %q: %s", e.Code, e.Message)
-	default:
-		return e
+	case !own:
+		e = fromForeign(err)
 	}
+	if !crosses(e.Code) {
+		return provider.Errorf(provider.Internal, "the provider answered the unknown code %q: %s", e.Code, e.Message)
+	}
+	return e
+}
+
+// fromForeign reads an error that is no [*provider.Error], a bare code perhaps.
+func fromForeign(err error) *provider.Error {
+	e := &provider.Error{Code: provider.CodeOf(err), Message: err.Error()}
+	if e.Message == string(e.Code) {
+		e.Message = "" // the code says it already
+	}
+	return e
+}
+
+// crosses reports whether a provider may answer the code. That a plugin crashed
+// is not for the plugin to say: the host would kill the process for it.
+func crosses(code provider.Code) bool {
+	return code != provider.PluginCrashed && slices.Contains(provider.Codes(), code)
 }
 
 func fromReason(reason, message string) *provider.Error {
 	code := provider.Code(reason)
-	if !slices.Contains(provider.Codes(), code) {
+	if !crosses(code) {
 		return provider.Errorf(provider.Internal, "the plugin answered the unknown reason %q, it may be newer than Keyrotor: %s", reason, message)
 	}
 	return &provider.Error{Code: code, Message: message}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,8 +19,13 @@ import (
 	"github.com/keyrotor/keyrotor/core/provider/wire"
 )
 
+// answerable are the codes that a provider may answer: all but the host's own.
+func answerable() []provider.Code {
+	return slices.DeleteFunc(provider.Codes(), func(c provider.Code) bool { return c == provider.PluginCrashed })
+}
+
 func TestEveryCodeIsTheSameOnBothSides(t *testing.T) {
-	for _, code := range provider.Codes() {
+	for _, code := range answerable() {
 		t.Run(string(code), func(t *testing.T) {
 			sent := &provider.Error{
 				Code: code, Message: "why", Attribute: "auth.approle.role_id", RetryAfter: 1500 * time.Millisecond,
@@ -45,7 +51,7 @@ func TestEveryCodeIsTheSameOnBothSides(t *testing.T) {
 }
 
 func TestEveryCodeIsTheSameInABatch(t *testing.T) {
-	for _, code := range provider.Codes() {
+	for _, code := range answerable() {
 		t.Run(string(code), func(t *testing.T) {
 			sent := &provider.Error{Code: code, Message: "why", RetryAfter: time.Minute}
 			instance := start(t, &manager{answer: func(call string) any {
@@ -79,6 +85,12 @@ func TestErrorsOutsideTheSet(t *testing.T) {
 		"plain":        {errors.New("disk full"), "INTERNAL: disk full"},
 		"typed nil":    {typedNil, "INTERNAL: the provider answered a nil *provider.Error as its error"},
 		"unknown code": {provider.Errorf("TIRED", "later"), `INTERNAL: the provider answered the unknown code "TIRED": later`},
+		"host's code":  {provider.Errorf(provider.PluginCrashed, "so it says"), `INTERNAL: the provider answered the unknown code "PLUGIN_CRASHED": so it says`},
+		// A code is an error of its own.
+		"bare code":         {provider.Denied, "DENIED"},
+		"wrapped code":      {fmt.Errorf("opening the vault: %w", provider.Denied), "DENIED: opening the vault: DENIED"},
+		"bare unknown code": {provider.Code("TIRED"), `INTERNAL: the provider answered the unknown code "TIRED": `},
+		"code and cause":    {fmt.Errorf("%w: %w", provider.Throttled, context.DeadlineExceeded), "THROTTLED: THROTTLED: context deadline exceeded"},
 		// A Google SDK answers gRPC statuses of its own; they say nothing about our connection.
 		"foreign status":  {status.Error(codes.Unavailable, "kms down"), "INTERNAL: rpc error: code = Unavailable desc = kms down"},
 		"own deadline":    {context.DeadlineExceeded, "UNAVAILABLE: the provider gave up on the key manager: context deadline exceeded"},
@@ -101,6 +113,14 @@ func TestErrorsOutsideTheSet(t *testing.T) {
 	}
 }
 
+func TestABareCodeIsTheSameInABatch(t *testing.T) {
+	instance := start(t, &manager{answer: func(string) any { return []provider.UnwrapResult{{Err: provider.NotFoundVersion}} }})
+	got, err := instance.Unwrap(t.Context(), unwrapItems()[:1])
+	if err != nil || !errors.Is(got[0].Err, provider.NotFoundVersion) || got[0].Err.Error() != "NOT_FOUND_VERSION" {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
 func TestLongMessagesAreCut(t *testing.T) {
 	err := wire.FromStatus(wire.ToStatus(provider.Errorf(provider.Denied, "%s", strings.Repeat("é", 1<<20))))
 	got := providerError(t, err).Message
@@ -114,7 +134,7 @@ func TestToStatusIsReadableWithoutKeyrotor(t *testing.T) {
 		provider.NotFoundKey: codes.NotFound, provider.NotFoundVersion: codes.NotFound, provider.NotFoundInstance: codes.NotFound,
 		provider.AlreadyExists: codes.AlreadyExists, provider.Denied: codes.PermissionDenied,
 		provider.Unauthenticated: codes.Unauthenticated, provider.Throttled: codes.ResourceExhausted,
-		provider.Unavailable: codes.Unavailable, provider.PluginCrashed: codes.Unavailable,
+		provider.Unavailable: codes.Unavailable, provider.PluginCrashed: codes.Internal,
 		provider.VersionChanged: codes.FailedPrecondition, provider.MirrorConflict: codes.FailedPrecondition,
 		provider.InvalidState: codes.FailedPrecondition, provider.InvalidConfig: codes.InvalidArgument,
 		provider.InvalidArgument: codes.InvalidArgument, provider.Integrity: codes.DataLoss,
@@ -170,6 +190,9 @@ func TestForeignErrorInfoIsNotOurs(t *testing.T) {
 	want := `INTERNAL: the plugin answered the unknown reason "FROM_THE_FUTURE", it may be newer than Keyrotor: text`
 	if err := withInfo("keyrotor", "FROM_THE_FUTURE"); err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
+	}
+	if err := withInfo("keyrotor", string(provider.PluginCrashed)); !errors.Is(err, provider.Internal) {
+		t.Errorf("a plugin says that it crashed: %v", err)
 	}
 }
 

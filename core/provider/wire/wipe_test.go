@@ -72,6 +72,68 @@ func TestPlaintextsAreWipedInThePlugin(t *testing.T) {
 	}
 }
 
+// TestWhatIsNotAnsweredIsWipedInThePlugin has plaintexts beside an error, and in an
+// answer that is too large to be sent.
+func TestWhatIsNotAnsweredIsWipedInThePlugin(t *testing.T) {
+	root := func() []byte { return bytes.Repeat([]byte{7}, provider.RootSize) }
+	ofItem, ofCall, ofGenerate, unsent := root(), root(), root(), root()
+	var answer any
+	m := &talkative{KeyManager: &manager{answer: func(string) any { return answer }}}
+	server := wire.NewServer(fullInfo(), provider.Schema{}, always(m), nil)
+	conn, grpcServer := serve(t, func(g *grpc.Server) { server.Register(g) }, server.Options()...)
+	defer server.Close()
+	client := wire.NewClient(conn)
+	if err := client.Configure(t.Context(), "one", provider.Body{}); err != nil {
+		t.Fatal(err)
+	}
+	instance := client.Instance("one")
+
+	answer = []provider.UnwrapResult{{Plaintext: provider.NewSecret(ofItem), Err: provider.Integrity}}
+	if got, err := instance.Unwrap(t.Context(), unwrapItems()[:1]); err != nil || !errors.Is(got[0].Err, provider.Integrity) {
+		t.Errorf("item: %v, %v", got, err)
+	}
+	answer = []provider.UnwrapResult{
+		{Plaintext: provider.NewSecret(unsent)},
+		{Plaintext: provider.NewSecret(make([]byte, wire.MaxMessage))},
+	}
+	if _, err := instance.Unwrap(t.Context(), unwrapItems()); !errors.Is(err, provider.LimitExceeded) {
+		t.Errorf("too large: %v", err)
+	}
+	m.err = provider.Denied
+	answer = []provider.UnwrapResult{{Plaintext: provider.NewSecret(ofCall)}}
+	if _, err := instance.Unwrap(t.Context(), unwrapItems()[:1]); !errors.Is(err, provider.Denied) {
+		t.Errorf("call: %v", err)
+	}
+	g := generateResponse()
+	g.Plaintext = provider.NewSecret(ofGenerate)
+	answer = g
+	if _, err := instance.GenerateDataKey(t.Context(), provider.GenerateDataKeyRequest{}); !errors.Is(err, provider.Denied) {
+		t.Errorf("generate: %v", err)
+	}
+	grpcServer.GracefulStop()
+	for what, b := range map[string][]byte{"item": ofItem, "call": ofCall, "generate": ofGenerate, "unsent": unsent} {
+		if !bytes.Equal(b, make([]byte, provider.RootSize)) {
+			t.Errorf("%s: the plaintext lives on in the plugin", what)
+		}
+	}
+}
+
+// talkative answers a plaintext even where it fails.
+type talkative struct {
+	provider.KeyManager
+	err error
+}
+
+func (m *talkative) Unwrap(ctx context.Context, items []provider.UnwrapItem) ([]provider.UnwrapResult, error) {
+	results, _ := m.KeyManager.Unwrap(ctx, items)
+	return results, m.err
+}
+
+func (m *talkative) GenerateDataKey(ctx context.Context, req provider.GenerateDataKeyRequest) (provider.GenerateDataKeyResponse, error) {
+	resp, _ := m.KeyManager.GenerateDataKey(ctx, req)
+	return resp, m.err
+}
+
 func TestARefusedAnswerIsWiped(t *testing.T) {
 	root := bytes.Repeat([]byte{9}, provider.RootSize)
 	opened := []byte("opened")

@@ -21,24 +21,28 @@ const (
 	// busyTimeout is how long another process may keep the write lock before we
 	// give up; contexts may end the wait sooner.
 	busyTimeout = 10 * time.Second
+	// busyPause is how long SQLite itself waits for the write lock before begin asks
+	// again. In a longer wait its pauses grow to 100 ms, and a neighbour that
+	// writes on and on gets the lock in every one of them.
+	busyPause = 5 * time.Millisecond
 	// readers is the number of snapshots that are read at the same time.
 	readers = 4
 )
 
-func openWriter(path string) (*sql.DB, error) {
-	return openPool(path, 1, url.Values{"_txlock": {"immediate"}})
+func openWriter(path string, wait time.Duration) (*sql.DB, error) {
+	return openPool(path, 1, wait, url.Values{"_txlock": {"immediate"}})
 }
 
 func openReader(path string) (*sql.DB, error) {
-	return openPool(path, readers, url.Values{"_query_only": {"true"}})
+	return openPool(path, readers, busyTimeout, url.Values{"_query_only": {"true"}})
 }
 
 // openPool sets what SQLite keeps per connection: a commit waits for the disk,
 // deleted wraps are overwritten, references hold, and no SQL that hides in the
 // schema of a tampered file runs functions.
-func openPool(path string, connections int, params url.Values) (*sql.DB, error) {
+func openPool(path string, connections int, wait time.Duration, params url.Values) (*sql.DB, error) {
 	params.Set("mode", "rw") // never create: see creator
-	params.Set("_busy_timeout", strconv.FormatInt(busyTimeout.Milliseconds(), 10))
+	params.Set("_busy_timeout", strconv.FormatInt(wait.Milliseconds(), 10))
 	params.Set("_synchronous", "FULL")
 	params.Set("_foreign_keys", "true")
 	params.Set("_defensive", "true")
@@ -103,7 +107,7 @@ func checkOurs(ctx context.Context, db *sql.DB) error {
 	case id == applicationID:
 		return nil
 	case pages == 0:
-		return fmt.Errorf("%w: the file is empty, which a store never is: restore a backup, or remove the file to start anew", store.ErrCorrupt)
+		return fmt.Errorf("%w: the file is empty, which a store never is: restore the newest backup, or remove the file to start anew", store.ErrCorrupt)
 	default:
 		return fmt.Errorf("%w: the file is another program's SQLite database (application id 0x%08x): choose another path", store.ErrForeign, uint32(id))
 	}

@@ -48,18 +48,33 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// TestNeighbour: a process that dies while it writes does not hold up another.
+// TestNeighbour: two processes share a store. One rotates a key under the leases
+// that the other holds, and dies; nothing is miscounted, lost or held up.
 func TestNeighbour(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keyrotor.db")
 	s := openAt(t, path, nil)
 	create(t, s, "payments")
 	create(t, s, "orders")
 	cmd, lines := startChild(t, path)
-	for range 20 {
+	const rounds = 20
+	straddled := 0
+	for range rounds {
+		l, err := s.Acquire(t.Context(), store.LeaseRequest{Key: "payments", Owner: "parent", Count: leased, TTL: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rotate(t, s, "orders")
 		if !lines.Scan() {
 			t.Fatal("the child ended by itself")
 		}
-		rotate(t, s, "orders")
+		if key, err := s.Key(t.Context(), "payments"); err != nil {
+			t.Fatal(err)
+		} else if key.Primary > l.Version {
+			straddled++
+		}
+		if err := s.Return(t.Context(), l, used); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -71,6 +86,36 @@ func TestNeighbour(t *testing.T) {
 	rotate(t, s, "orders")
 	if err := storetest.CheckLog(t.Context(), s); err != nil {
 		t.Error(err)
+	}
+	if straddled == 0 {
+		t.Error("no lease was held across a rotation")
+	}
+	checkUses(t, s, rounds)
+}
+
+// What each lease of this file is for, and what of it is used.
+const leased, used = 5, 3
+
+// checkUses: the child leased once a rotation, and what it held when it was killed
+// counts in full.
+func checkUses(t *testing.T, s *Store, parents uint64) {
+	t.Helper()
+	key, err := s.Key(t.Context(), "payments")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key.Digest(s.ID()).String() != key.LastDigest {
+		t.Error("the record is not the one of its last event")
+	}
+	var total uint64
+	for _, n := range key.Uses {
+		total += n
+	}
+	rotations := uint64(key.Primary) - 1
+	most := (parents + rotations) * used
+	if total != most && total != most-used && total != most-used+leased {
+		t.Errorf("%d uses after %d leases of ours and %d rotations of the child; want %d, or %d or %d if its last lease is not returned or taken",
+			total, parents, rotations, most, most-used+leased, most-used)
 	}
 }
 
@@ -103,8 +148,8 @@ func killWhileWriting(t *testing.T, path string, random *rand.Rand) uint32 {
 	return told
 }
 
-// startChild starts a process that rotates "payments" and prints each version that
-// it committed.
+// startChild starts a process that rotates "payments", prints each version that it
+// committed, and uses it.
 func startChild(t *testing.T, path string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestCrashChild$")
@@ -144,6 +189,13 @@ func TestCrashChild(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Println(key.Primary)
+		l, err := s.Acquire(t.Context(), store.LeaseRequest{Key: "payments", Owner: "child", Count: leased, TTL: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Return(t.Context(), l, used); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/keyrotor/keyrotor/core/store"
 )
 
 // creator makes a new database. It does so under another name and then links the
@@ -35,11 +33,11 @@ func (c creator) createIfMissing(ctx context.Context) error {
 		return err
 	}
 	if logErr == nil {
-		return fmt.Errorf("%w: the database is gone, and its write-ahead log %s-wal is still there: restore a backup", store.ErrCorrupt, c.path)
+		return damaged("the database is gone, and its write-ahead log %s-wal is still there", c.path)
 	}
 	draft, err := os.CreateTemp(filepath.Dir(c.path), "."+filepath.Base(c.path)+".new-*") // mode 0600
 	if err != nil {
-		return fmt.Errorf("cannot create a file in its folder: %w", err)
+		return fmt.Errorf("%w: let this user create files in that folder", err)
 	}
 	defer os.Remove(draft.Name())
 	if err := draft.Close(); err != nil {
@@ -52,7 +50,7 @@ func (c creator) createIfMissing(ctx context.Context) error {
 	case errors.Is(err, fs.ErrExist): // another process was faster: its store is the one
 		return nil
 	case err != nil:
-		return fmt.Errorf("create: the file system must support hard links: %w", err)
+		return fmt.Errorf("create: %w: use a file system that supports hard links", err)
 	}
 	c.log.InfoContext(ctx, "store created", "path", c.path)
 	return syncFolder(filepath.Dir(c.path))
@@ -74,7 +72,7 @@ func (c creator) checkFolder() error {
 
 // fill writes a database without a key. Closing it leaves one file, on the disk.
 func (c creator) fill(ctx context.Context, path string) (err error) {
-	db, err := openWriter(path)
+	db, err := openWriter(path, busyTimeout)
 	if err != nil {
 		return err
 	}
@@ -93,7 +91,7 @@ func (c creator) fill(ctx context.Context, path string) (err error) {
 
 func absolute(path string) (string, error) {
 	if path == "" {
-		return "", errors.New("store: the path of the database file is empty")
+		return "", errors.New("store: the path of the database file is empty: set it")
 	}
 	return filepath.Abs(path)
 }

@@ -27,20 +27,32 @@ func explain(err error) error {
 	}
 	switch e.Code() & 0xff { // the rest is detail
 	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
-		return fmt.Errorf("%w: keep the file for examination and restore the newest backup: %w", store.ErrCorrupt, err)
+		return damaged("%w", err)
 	case lib.SQLITE_FULL:
-		return fmt.Errorf("%w: nothing was changed; free space on its file system: %w", store.ErrFull, err)
+		return fmt.Errorf("%w: %w: nothing was changed; free space on its file system", store.ErrFull, err)
 	case lib.SQLITE_READONLY:
-		return fmt.Errorf("%w: nothing was changed; let this user write the file and its folder, on a file system mounted writable: %w", store.ErrReadOnly, err)
+		return fmt.Errorf("%w: %w: nothing was changed; let this user write the file and its folder, on a file system mounted writable", store.ErrReadOnly, err)
 	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED:
-		return fmt.Errorf("%w: another process held its lock for %v; look for one that is stopped or hangs: %w", store.ErrBusy, busyTimeout, err)
+		return fmt.Errorf("%w: another process held its lock for %v: %w: look for one that is stopped or hangs", store.ErrBusy, busyTimeout, err)
 	case lib.SQLITE_CANTOPEN, lib.SQLITE_PERM:
-		return fmt.Errorf("cannot open the file; let this user read and write it and its folder: %w", err)
+		return fmt.Errorf("cannot open the file: %w: let this user read and write it and its folder", err)
 	case lib.SQLITE_IOERR:
-		return fmt.Errorf("the file system failed; look at the system's log, and check the disk before trusting it: %w", err)
+		return fmt.Errorf("the file system failed: %w: look at the system's log, and check the disk before trusting it", err)
 	default:
 		return err
 	}
+}
+
+// isBusy reports whether another process holds a lock.
+func isBusy(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code()&0xff == lib.SQLITE_BUSY
+}
+
+// damaged is store.ErrCorrupt, what is wrong, and what to do.
+func damaged(format string, args ...any) error {
+	return fmt.Errorf("%w: %w: keep the file for examination and restore the newest backup",
+		store.ErrCorrupt, fmt.Errorf(format, args...))
 }
 
 // fixed scans a blob into all of an array; another length is damage.
@@ -52,7 +64,7 @@ type fixedBlob struct{ dst []byte }
 func (f fixedBlob) Scan(src any) error {
 	b, ok := src.([]byte)
 	if !ok || len(b) != len(f.dst) {
-		return fmt.Errorf("%w: %d bytes stored where %d belong", store.ErrCorrupt, len(b), len(f.dst))
+		return damaged("%d bytes stored where %d belong", len(b), len(f.dst))
 	}
 	copy(f.dst, b)
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,11 +16,11 @@ import (
 	"github.com/keyrotor/keyrotor/core/store"
 )
 
-// mustName asserts that an error names the store and says what to do.
+// mustName asserts that an error names the store and ends with what to do.
 func mustName(t *testing.T, err error, s *Store, advice string) {
 	t.Helper()
-	if err == nil || !strings.Contains(err.Error(), s.path) || !strings.Contains(err.Error(), advice) {
-		t.Errorf("%v\nnames not both %s and %q", err, s.path, advice)
+	if err == nil || !strings.Contains(err.Error(), s.path) || !strings.HasSuffix(err.Error(), advice) {
+		t.Errorf("%v\nnames not %s, or ends not with %q", err, s.path, advice)
 	}
 }
 
@@ -35,12 +36,13 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := s.Update(t.Context(), store.Update{Name: "payments", Apply: func(*keyring.Record) ([]history.Event, error) {
-		return []history.Event{{Type: history.Usage, Note: strings.Repeat("x", 1<<20)}}, nil
+		large := history.Event{Type: history.Usage, Details: map[string]string{"x": strings.Repeat("x", 8<<10)}}
+		return slices.Repeat([]history.Event{large}, 100), nil
 	}})
 	if !errors.Is(err, store.ErrFull) {
 		t.Errorf("Update: %v, want ErrFull", err)
 	}
-	mustName(t, err, s, "free space")
+	mustName(t, err, s, "nothing was changed; free space on its file system")
 	if err := s.writer.QueryRow(`PRAGMA max_page_count = 1000000`).Scan(&pages); err != nil {
 		t.Fatal(err)
 	}
@@ -88,9 +90,7 @@ func TestBusy(t *testing.T) {
 		t.Errorf("reading beside a writer: %v", err)
 	}
 
-	if _, err := s.writer.Exec(`PRAGMA busy_timeout = 1`); err != nil {
-		t.Fatal(err)
-	}
+	s.patience = time.Millisecond
 	_, err = s.Update(t.Context(), store.Update{Name: "payments", Apply: newVersion(time.Now)})
 	if !errors.Is(err, store.ErrBusy) {
 		t.Errorf("Update: %v, want ErrBusy", err)
@@ -148,6 +148,9 @@ func TestTampering(t *testing.T) {
 			if !errors.Is(err, c.read) {
 				t.Errorf("Key: %v, want %v", err, c.read)
 			}
+			if c.read != nil {
+				mustName(t, err, s, "restore the newest backup")
+			}
 			want := c.read
 			if c.read == nil {
 				want = keyring.ErrIntegrity
@@ -160,6 +163,45 @@ func TestTampering(t *testing.T) {
 				t.Errorf("Update: %v, want %v", err, want)
 			}
 		})
+	}
+}
+
+// TestNewerEvent: an older build that meets an event which only a newer one can
+// read says so, and does not cry damage. A field more is no such thing.
+func TestNewerEvent(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "keyrotor.db"), nil)
+	create(t, s, "payments")
+	edit := func(from, to string) {
+		t.Helper()
+		_, err := s.writer.Exec(`UPDATE events SET bytes = CAST(replace(CAST(bytes AS TEXT), ?, ?) AS BLOB)`, from, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	edit(`{"schema":1,`, `{"schema":1,"later":{"x":[1]},`)
+	rotate(t, s, "payments")
+
+	edit(`{"schema":1,`, `{"schema":2,`)
+	_, reading := s.Key(t.Context(), "payments")
+	_, writing := s.Update(t.Context(), store.Update{Name: "payments", Apply: newVersion(time.Now)})
+	for _, err := range []error{reading, writing} {
+		if !errors.Is(err, store.ErrSchema) || !errors.Is(err, history.ErrSchema) || errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("%v, want ErrSchema", err)
+		}
+		mustName(t, err, s, "use that build or a newer one")
+	}
+}
+
+// TestTamperedLimit: a limit that no record may have grants nothing.
+func TestTamperedLimit(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "keyrotor.db"), nil)
+	create(t, s, "payments")
+	if _, err := s.writer.Exec(`UPDATE keys SET hard_limit = 0`); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Acquire(t.Context(), store.LeaseRequest{Key: "payments", Owner: "p", Count: 1, TTL: time.Minute})
+	if !errors.Is(err, keyring.ErrUsageLimit) {
+		t.Errorf("Acquire: %v, want ErrUsageLimit", err)
 	}
 }
 

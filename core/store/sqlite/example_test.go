@@ -32,7 +32,7 @@ func ExampleOpen() {
 		Apply: func(r *keyring.Record) ([]history.Event, error) {
 			*r = keyring.Record{
 				ID: keyring.KeyID{1}, Name: "payments", Created: time.Now(),
-				Settings: keyring.Settings{Algorithm: keyring.AES256GCM, WrapWith: []string{"local"}},
+				Settings: keyring.Settings{Algorithm: keyring.AES256GCM, HardLimit: keyring.MaxUses, WrapWith: []string{"local"}},
 			}
 			return []history.Event{{Type: history.Creation, Actor: "alice@host"}}, nil
 		},

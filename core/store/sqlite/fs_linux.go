@@ -18,7 +18,7 @@ func checkFileSystem(folder string) error {
 
 func refuseRemote(folder string, magic uint32) error {
 	if name := remoteFileSystem(magic); name != "" {
-		return fmt.Errorf("%s is on %s: the store needs a local file system, because SQLite's shared memory and locks do not work across machines", folder, name)
+		return fmt.Errorf("%s is on %s, and SQLite's shared memory and locks do not work across machines: put the store on a local file system", folder, name)
 	}
 	return nil
 }

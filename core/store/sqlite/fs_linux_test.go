@@ -16,7 +16,7 @@ func TestRemoteFileSystems(t *testing.T) {
 		if name == "" && err != nil {
 			t.Errorf("%#x: %v", magic, err)
 		}
-		if name != "" && (err == nil || !strings.Contains(err.Error(), "/srv/keys is on "+name+": ")) {
+		if name != "" && (err == nil || !strings.Contains(err.Error(), "/srv/keys is on "+name+", and ")) {
 			t.Errorf("%#x: %v, want it to name %s", magic, err, name)
 		}
 	}

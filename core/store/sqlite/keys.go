@@ -108,7 +108,7 @@ func readRecord(ctx context.Context, db querier, name string, key *store.Key) er
 	}
 	key.Created = store.FromMicros(created)
 	if err := json.Unmarshal(wrapWith, &key.Settings.WrapWith); err != nil {
-		return fmt.Errorf("%w: providers of key %q: %w", store.ErrCorrupt, name, err)
+		return damaged("providers of key %q: %w", name, err)
 	}
 	if len(key.Settings.WrapWith) == 0 {
 		key.Settings.WrapWith = nil
@@ -168,7 +168,7 @@ func readWraps(ctx context.Context, db querier, r *keyring.Record) error {
 			i++
 		}
 		if i == len(r.Versions) || r.Versions[i].Number != number {
-			return fmt.Errorf("%w: key %q has a wrap of version %d, which does not exist", store.ErrCorrupt, r.Name, number)
+			return damaged("key %q has a wrap of version %d, which does not exist", r.Name, number)
 		}
 		r.Versions[i].Wraps = append(r.Versions[i].Wraps, w)
 	}
@@ -200,14 +200,17 @@ func lastDigest(ctx context.Context, db querier, name string) (string, error) {
 	var b []byte
 	err := db.QueryRowContext(ctx, `SELECT bytes FROM events WHERE key = ? ORDER BY seq DESC LIMIT 1`, name).Scan(&b)
 	if errors.Is(err, sql.ErrNoRows) {
-		return "", fmt.Errorf("%w: key %q has no event", store.ErrCorrupt, name)
+		return "", damaged("key %q has no event", name)
 	}
 	if err != nil {
 		return "", err
 	}
 	e, err := history.Decode(b)
-	if err != nil {
-		return "", fmt.Errorf("%w: last event of key %q: %w", store.ErrCorrupt, name, err)
+	switch {
+	case errors.Is(err, history.ErrSchema):
+		return "", fmt.Errorf("%w: last event of key %q: %w", store.ErrSchema, name, err)
+	case err != nil:
+		return "", damaged("last event of key %q: %w", name, err)
 	}
 	return e.Digest, nil
 }

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/store"
@@ -58,10 +57,7 @@ func leasable(ctx context.Context, db querier, name string) (primary, error) {
 	case err != nil:
 		return primary{}, err
 	case !version.Valid:
-		return primary{}, fmt.Errorf("%w: %q", keyring.ErrNoPrimary, name)
-	}
-	if limit == 0 {
-		limit = math.MaxInt64 // what the column can count to
+		return primary{}, fmt.Errorf("%w: %q: rotate the key to give it one", keyring.ErrNoPrimary, name)
 	}
 	if uses >= limit {
 		return primary{}, fmt.Errorf("%w: version %d of key %q has %d of %d: rotate the key", keyring.ErrUsageLimit, version.V, name, uses, limit)

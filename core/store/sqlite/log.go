@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -76,7 +75,7 @@ func storedHashes(ctx context.Context, db querier) tlog.HashReader {
 		for i, index := range indexes {
 			err := db.QueryRowContext(ctx, `SELECT hash FROM log_hashes WHERE idx = ?`, index).Scan(fixed(hashes[i][:]))
 			if errors.Is(err, sql.ErrNoRows) {
-				return nil, fmt.Errorf("%w: hash %d of the history is missing", store.ErrCorrupt, index)
+				return nil, damaged("hash %d of the history is missing", index)
 			}
 			if err != nil {
 				return nil, err

@@ -118,7 +118,7 @@ func applied(ctx context.Context, db querier, list []migration) (int, error) {
 		case number > len(list):
 			return 0, fmt.Errorf("%w: it has migration %s, and this build ends at %d: use the build that wrote it, or a newer one", store.ErrSchema, name, len(list))
 		case number != done+1:
-			return 0, fmt.Errorf("%w: migration %d is missing: restore a backup", store.ErrCorrupt, done+1)
+			return 0, damaged("migration %d is missing", done+1)
 		case sum != list[done].sum:
 			return 0, fmt.Errorf("%w: its migration %s is not the one of this build (SHA-256 %x): use the build that wrote it", store.ErrSchema, name, sum)
 		}

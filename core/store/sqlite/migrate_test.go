@@ -92,7 +92,7 @@ func TestNewerBuild(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 4 { // whoever comes late finds nothing to do
 		wg.Go(func() {
-			db, err := openWriter(path)
+			db, err := openWriter(path, busyTimeout)
 			if err != nil {
 				t.Error(err)
 				return

@@ -187,8 +187,9 @@ func TestConnections(t *testing.T) {
 	for name, db := range map[string]*sql.DB{"writer": s.writer, "reader": s.reader} {
 		for pragma, want := range map[string]string{
 			"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "secure_delete": "1",
-			"trusted_schema": "0", "busy_timeout": "10000", "application_id": "1265790836",
-			"query_only": map[string]string{"writer": "0", "reader": "1"}[name],
+			"trusted_schema": "0", "application_id": "1265790836",
+			"query_only":   map[string]string{"writer": "0", "reader": "1"}[name],
+			"busy_timeout": map[string]string{"writer": "5", "reader": "10000"}[name],
 		} {
 			var got string
 			if err := db.QueryRow(`PRAGMA ` + pragma).Scan(&got); err != nil || got != want {
@@ -201,7 +202,10 @@ func TestConnections(t *testing.T) {
 // TestNoAccidentalFile: SQLite itself never makes the file, with whatever mode.
 func TestNoAccidentalFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keyrotor.db")
-	for name, open := range map[string]func(string) (*sql.DB, error){"writer": openWriter, "reader": openReader} {
+	for name, open := range map[string]func(string) (*sql.DB, error){
+		"writer": func(path string) (*sql.DB, error) { return openWriter(path, busyPause) },
+		"reader": openReader,
+	} {
 		db, err := open(path)
 		if err != nil {
 			t.Fatal(err)

@@ -35,6 +35,8 @@ type Store struct {
 	// context allows; within SQLite they would poll for the lock.
 	writer *sql.DB
 	reader *sql.DB
+	// patience is how long a write waits for another process.
+	patience time.Duration
 }
 
 var _ store.Store = (*Store)(nil)
@@ -45,7 +47,7 @@ var _ store.Store = (*Store)(nil)
 // store.ErrForeign, store.ErrCorrupt and store.ErrSchema say why a file is
 // refused.
 func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
-	s := &Store{now: cfg.Now}
+	s := &Store{now: cfg.Now, patience: busyTimeout}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -70,24 +72,28 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	return s, nil
 }
 
-func (s *Store) connect(ctx context.Context, migrations []migration, log *slog.Logger) error {
+func (s *Store) connect(ctx context.Context, migrations []migration, log *slog.Logger) (err error) {
 	if err := checkMode(s.path); err != nil {
 		return err
 	}
-	var err error
-	if s.writer, err = openWriter(s.path); err != nil {
+	db, err := openWriter(s.path, busyTimeout)
+	if err != nil {
 		return err
 	}
-	if err := checkEngine(ctx, s.writer); err != nil {
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := checkEngine(ctx, db); err != nil {
 		return err
 	}
-	if err := checkOurs(ctx, s.writer); err != nil {
+	if err := checkOurs(ctx, db); err != nil {
 		return err
 	}
-	if err := setWAL(ctx, s.writer); err != nil {
+	if err := setWAL(ctx, db); err != nil {
 		return err
 	}
-	if err := migrate(ctx, s.writer, migrations, s.now(), log); err != nil {
+	if err := migrate(ctx, db, migrations, s.now(), log); err != nil {
+		return err
+	}
+	if s.writer, err = openWriter(s.path, busyPause); err != nil {
 		return err
 	}
 	if s.reader, err = openReader(s.path); err != nil {
@@ -122,7 +128,7 @@ func readID(ctx context.Context, db *sql.DB) (keyring.StoreID, error) {
 // write runs fn in one transaction that holds the write lock from the start, and
 // commits it if fn succeeds.
 func (s *Store) write(ctx context.Context, op string, fn func(*sql.Tx) error) error {
-	tx, err := s.writer.BeginTx(ctx, nil)
+	tx, err := s.begin(ctx)
 	if err != nil {
 		return s.fail(op, err)
 	}
@@ -131,6 +137,16 @@ func (s *Store) write(ctx context.Context, op string, fn func(*sql.Tx) error) er
 		return s.fail(op, err)
 	}
 	return s.fail(op, tx.Commit())
+}
+
+// begin waits for the write lock, see busyPause.
+func (s *Store) begin(ctx context.Context) (*sql.Tx, error) {
+	for end := time.Now().Add(s.patience); ; {
+		tx, err := s.writer.BeginTx(ctx, nil)
+		if !isBusy(err) || time.Now().After(end) {
+			return tx, err
+		}
+	}
 }
 
 // read runs fn on one snapshot of the database.

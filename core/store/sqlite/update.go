@@ -50,7 +50,7 @@ func (s *Store) keyToUpdate(ctx context.Context, tx *sql.Tx, u store.Update) (st
 	case err != nil:
 		return store.Key{}, err
 	case u.Create:
-		return store.Key{}, fmt.Errorf("%w: %q", store.ErrKeyExists, u.Name)
+		return store.Key{}, fmt.Errorf("%w: %q: choose another name, names are never used again", store.ErrKeyExists, u.Name)
 	case key.Digest(s.id).String() != key.LastDigest:
 		return store.Key{}, fmt.Errorf("%w: the record of key %q is not the one that its last event describes: restore a backup, or find out who changed the database", keyring.ErrIntegrity, u.Name)
 	}

@@ -2,7 +2,9 @@ package storetest
 
 import (
 	"bytes"
+	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keyrotor/keyrotor/core/history"
@@ -141,5 +143,28 @@ func testRoot(s *suite) {
 		if err != nil || !bytes.Equal(b, raw[i]) {
 			s.Errorf("event %d reads %s, %v", e.Seq, raw[i], err)
 		}
+	}
+}
+
+// testEventRefused: a text that no event may hold undoes its update.
+func testEventRefused(s *suite) {
+	before := s.create("payments")
+	for _, e := range []history.Event{
+		{Type: history.ConfigChange, Note: strings.Repeat("n", history.MaxNote+1)},
+		{Type: history.ConfigChange, Actor: "eve\nhost"},
+	} {
+		_, err := s.Update(s.Context(), store.Update{Name: "payments", Apply: func(r *keyring.Record) ([]history.Event, error) {
+			s.addVersion(r)
+			return []history.Event{{Type: history.Usage}, e}, nil
+		}})
+		if !errors.Is(err, history.ErrText) {
+			s.Errorf("Update: %v, want history.ErrText", err)
+		}
+	}
+	if after := s.key("payments"); after.Primary != before.Primary || after.LastDigest != before.LastDigest {
+		s.Errorf("the key changed to %+v", after)
+	}
+	if events, _ := s.events(); len(events) != 1 {
+		s.Errorf("%d events, want 1", len(events))
 	}
 }

@@ -158,7 +158,9 @@ func testUpdateRefused(s *suite) {
 		"no wrap left":        func(r *keyring.Record) { r.Versions[0].Wraps = nil },
 		"not UTF-8":           func(r *keyring.Record) { r.Versions[0].Label = "\xff" },
 		"NUL byte":            func(r *keyring.Record) { r.Settings.WrapWith = []string{"a\x00b"} },
+		"no limit":            func(r *keyring.Record) { r.Settings.HardLimit = 0 },
 		"limit over int64":    func(r *keyring.Record) { r.Settings.HardLimit = 1 << 63 },
+		"unknown reason":      func(r *keyring.Record) { r.Versions[0].Reason = "whim" },
 	} {
 		_, err := s.Update(s.Context(), store.Update{Name: "payments", Apply: func(r *keyring.Record) ([]history.Event, error) {
 			apply(r)

@@ -120,9 +120,11 @@ func testLeaseLimit(s *suite) {
 	full()
 	s.count("payments", 1, 1000)
 
-	s.change("payments", func(r *keyring.Record) { r.Settings.HardLimit = 0 })
-	if l := s.acquire(1 << 40); l.Count != 1<<40 {
-		s.Errorf("granted %d without a limit", l.Count)
+	s.change("payments", func(r *keyring.Record) { r.Settings.HardLimit = 999 }) // below what is used
+	full()
+	s.change("payments", func(r *keyring.Record) { r.Settings.HardLimit = keyring.MaxUses })
+	if l := s.acquire(1 << 40); l.Count != keyring.MaxUses-1000 {
+		s.Errorf("granted %d of the rest", l.Count)
 	}
 }
 

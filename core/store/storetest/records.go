@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"fmt"
-	"math"
 	"reflect"
 	"slices"
 	"time"
@@ -71,10 +70,9 @@ func drawRecord(t *rapid.T, name string, old *keyring.Record) keyring.Record {
 		}
 	}
 	r.Settings = keyring.Settings{
-		Algorithm:         drawAlgorithm(t),
-		MinDecryptVersion: rapid.Uint32().Draw(t, "min"),
-		HardLimit:         rapid.Uint64Max(math.MaxInt64).Draw(t, "limit"),
-		WrapWith:          rapid.SliceOfN(text(), 0, 3).Draw(t, "wrapWith"),
+		Algorithm: drawAlgorithm(t),
+		HardLimit: rapid.Uint64Range(1, keyring.MaxUses).Draw(t, "limit"),
+		WrapWith:  rapid.SliceOfN(text(), 0, 3).Draw(t, "wrapWith"),
 	}
 	last := uint32(0)
 	if len(numbers) > 0 {
@@ -84,6 +82,7 @@ func drawRecord(t *rapid.T, name string, old *keyring.Record) keyring.Record {
 		last += rapid.Uint32Range(1, 1000).Draw(t, "step")
 		numbers = append(numbers, last)
 	}
+	r.Settings.MinDecryptVersion = rapid.Uint32Max(last).Draw(t, "min")
 	if len(numbers) > 0 && rapid.Bool().Draw(t, "hasPrimary") {
 		r.Primary = rapid.SampledFrom(numbers).Draw(t, "primary")
 	}
@@ -102,7 +101,7 @@ func drawVersion(t *rapid.T, number uint32, primary bool) keyring.Version {
 		Created:      drawTime(t),
 		Activated:    drawTime(t),
 		StateChanged: drawTime(t),
-		Reason:       keyring.Reason(text().Draw(t, "reason")),
+		Reason:       rapid.SampledFrom(keyring.Reasons()).Draw(t, "reason"),
 		KCV:          keyring.KCV(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "kcv")),
 	}
 	if !primary {

@@ -48,6 +48,7 @@ func Run(t *testing.T, open Open) {
 		"EventFilters":         testEventFilters,
 		"EventPages":           testEventPages,
 		"EventsCarryTheRecord": testEventsCarryTheRecord,
+		"EventRefused":         testEventRefused,
 		"Root":                 testRoot,
 		"RacingUpdates":        testRacingUpdates,
 	} {

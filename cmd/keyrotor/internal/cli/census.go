@@ -58,6 +58,7 @@ func (a *app) showCensus(r reencrypt.CensusReport) error {
 
 func (a *app) tabulateCensus(r reencrypt.CensusReport) error {
 	a.listFailures(r.Failed)
+	a.sumSkipped(r.Skipped)
 	var rows [][]string
 	for _, key := range slices.Sorted(maps.Keys(r.Keys)) {
 		for _, version := range slices.Sorted(maps.Keys(r.Keys[key])) {

@@ -23,7 +23,8 @@ func (a *app) completionCommand() *cobra.Command {
 		Use:   "completion " + strings.Join(shells, "|"),
 		Short: "Print a shell's completion script",
 		Long: `Print a shell's completion script. It completes commands, flags, and the names of
-keys, providers and plugins of the config.`,
+keys, providers and plugins of the config. That for bash needs the functions of
+the package bash-completion.`,
 		Example: `  source <(keyrotor completion bash)
   keyrotor completion zsh >"${fpath[1]}/_keyrotor"
   keyrotor completion fish >~/.config/fish/completions/keyrotor.fish

@@ -58,8 +58,8 @@ Without PATH it is the file that --config or ` + configVariable + ` names.`,
 
 func (a *app) validate(cmd *cobra.Command, path string) error {
 	answer := validation{File: path, Problems: []config.Problem{}, Warnings: []config.Problem{}}
-	err := a.withProviders(cmd, func(_ context.Context, kr *core.Keyrotor) error {
-		answer.Warnings = append(answer.Warnings, kr.Warnings...)
+	err := a.withProviders(cmd, func(_ context.Context, setup *core.Setup) error {
+		answer.Warnings = append(answer.Warnings, setup.Warnings...)
 		return nil
 	})
 	answer.Valid = err == nil

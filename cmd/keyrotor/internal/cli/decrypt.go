@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -48,6 +49,7 @@ is ignored. In JSON the value is base64, in plaintext_base64.
 after it.
 A line that cannot be decrypted is listed on standard error and leaves an empty
 line (null in JSON), so that line n of the answer belongs to line n of the input.
+Values that have line feeds of their own break that: use -o json for them.
 
 ` + exitCodesNote,
 		Example: `  printf '%s' "$TOKEN" | keyrotor decrypt
@@ -105,7 +107,8 @@ func (d *decryption) decryptLines(ctx context.Context, kr *core.Keyrotor, in io.
 	out := newLineWriter(d.Out, d.JSON, "plaintexts_base64")
 	failed, err := d.eachLine(ctx, kr, lines, out)
 	field, encodeErr := json.Marshal(failed)
-	err = errors.Join(err, encodeErr, out.close(`"failed":`+string(field)))
+	// A write that failed is answered again by close; it is said once.
+	err = cmp.Or(err, encodeErr, out.close(`"failed":`+string(field)))
 	switch {
 	case err != nil || len(failed) == 0:
 		return err

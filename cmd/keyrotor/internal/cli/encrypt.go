@@ -116,7 +116,10 @@ func (e *encryption) encryptLines(ctx context.Context, kr *core.Keyrotor, in io.
 	lines := newLineReader(in, keyring.MaxPlaintext)
 	defer lines.wipe()
 	out := newLineWriter(e.Out, e.JSON, "ciphertexts")
-	err := errors.Join(e.eachLine(ctx, kr, lines, out), out.close())
+	err := e.eachLine(ctx, kr, lines, out)
+	if lost := out.close(); lost != nil {
+		return lost // nobody knows how many of the tokens got through
+	}
 	if err == nil || out.count == 0 {
 		return err
 	}

@@ -39,6 +39,9 @@ environment variable ` + core.PassphraseVariable + `, which every later command 
   keyrotor init keys --seal`,
 		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == "" {
+				return misuse(cmd, "DIR is empty; '.' is the current folder")
+			}
 			if options.Seal && a.getenv(core.PassphraseVariable) == "" {
 				return misuse(cmd, "--seal takes the passphrase from the environment variable %s, which is not set", core.PassphraseVariable)
 			}

@@ -27,8 +27,8 @@ fails with the code provider_already_exists.`,
 		Args:              takes(1, 1),
 		ValidArgsFunction: a.completeProvider,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withProviders(cmd, func(ctx context.Context, kr *core.Keyrotor) error {
-				made, err := kr.CreateKEK(ctx, args[0])
+			return a.withProviders(cmd, func(ctx context.Context, setup *core.Setup) error {
+				made, err := setup.CreateKEK(ctx, args[0])
 				if err != nil {
 					return err
 				}

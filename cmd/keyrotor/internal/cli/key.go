@@ -29,14 +29,18 @@ never reused, and stands in every token of the key.
 
 Each version is wrapped by every provider named, so that each of them alone can
 open it. Without --wrap-with it is the key's block in the config that decides, and
-without that the only provider that there is.`,
+without that the only provider that there is. The first key of a config makes the
+store, too.`,
 		Example: `  keyrotor key create payments
   keyrotor key create payments --wrap-with prod,dr --note 'card data'`,
 		Args:              takes(1, 1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("wrap-with") && len(options.WrapWith) == 0 {
+				return misuse(cmd, "--wrap-with names no provider")
+			}
 			options.Algorithm = keyring.Algorithm(algorithm.value)
-			return a.withKeyrotor(cmd, func(ctx context.Context, kr *core.Keyrotor) error {
+			return a.withKeyrotorOrNew(cmd, func(ctx context.Context, kr *core.Keyrotor) error {
 				key, err := kr.CreateKey(ctx, args[0], options)
 				if err != nil {
 					return err

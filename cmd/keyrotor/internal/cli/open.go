@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -24,36 +25,58 @@ func (a *app) configPath() (string, error) {
 
 // withKeyrotor opens the config file for the time of a call.
 func (a *app) withKeyrotor(cmd *cobra.Command, f func(context.Context, *core.Keyrotor) error) error {
-	return a.with(cmd, core.Opener.Open, f)
+	return a.withKeyrotorFrom(cmd, core.Opener.Open, f)
 }
 
-// withProviders is withKeyrotor without the store.
-func (a *app) withProviders(cmd *cobra.Command, f func(context.Context, *core.Keyrotor) error) error {
-	return a.with(cmd, core.Opener.Load, f)
+// withKeyrotorOrNew is withKeyrotor that makes the store if there is none.
+func (a *app) withKeyrotorOrNew(cmd *cobra.Command, f func(context.Context, *core.Keyrotor) error) error {
+	return a.withKeyrotorFrom(cmd, func(o core.Opener, ctx context.Context, path string) (*core.Keyrotor, error) {
+		o.CreateStore = true
+		return o.Open(ctx, path)
+	}, f)
 }
 
 type opener func(core.Opener, context.Context, string) (*core.Keyrotor, error)
 
-func (a *app) with(cmd *cobra.Command, open opener, f func(context.Context, *core.Keyrotor) error) error {
+func (a *app) withKeyrotorFrom(cmd *cobra.Command, open opener, f func(context.Context, *core.Keyrotor) error) error {
+	return opened(a, cmd, open, func(ctx context.Context, kr *core.Keyrotor) error {
+		a.warn(kr.Warnings)
+		return f(ctx, kr)
+	})
+}
+
+// withProviders is withKeyrotor without the store.
+func (a *app) withProviders(cmd *cobra.Command, f func(context.Context, *core.Setup) error) error {
+	return opened(a, cmd, core.Opener.Load, func(ctx context.Context, s *core.Setup) error {
+		a.warn(s.Warnings)
+		return f(ctx, s)
+	})
+}
+
+// opened calls f with what open answers, and closes that.
+func opened[T io.Closer](a *app, cmd *cobra.Command, open func(core.Opener, context.Context, string) (T, error), f func(context.Context, T) error) error {
 	path, err := a.configPath()
 	if err != nil {
 		return err
 	}
 	ctx := cmd.Context()
-	kr, err := open(core.Opener{Log: a.log, OnStep: a.stepped()}, ctx, path)
+	x, err := open(core.Opener{Log: a.log, OnStep: a.stepped()}, ctx, path)
 	if err != nil {
 		return err
 	}
 	// The answer is out by the time of Close, so its failure changes no exit status.
 	defer func() {
-		if err := kr.Close(); err != nil {
+		if err := x.Close(); err != nil {
 			a.Warn("not everything was closed: %v", err)
 		}
 	}()
-	for _, w := range kr.Warnings {
+	return f(ctx, x)
+}
+
+func (a *app) warn(warnings []config.Problem) {
+	for _, w := range warnings {
 		a.Warn("%s", w)
 	}
-	return f(ctx, kr)
 }
 
 // stepped says what a rotation waits for and, to a person who watches, where it is.

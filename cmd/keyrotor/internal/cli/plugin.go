@@ -33,7 +33,9 @@ type pluginLine struct {
 	Status string `json:"status"`
 	Error  string `json:"error,omitempty"`
 
-	err error
+	// used: a provider of the config is of this type.
+	used bool
+	err  error
 }
 
 func (a *app) pluginCommand() *cobra.Command {
@@ -69,9 +71,9 @@ func (a *app) pluginVerify() *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify",
 		Short: "Compare the plugins with plugins.lock",
-		Long: `Compare the binaries of the pinned plugins with plugins.lock, starting none. The
-exit code is 1 if one of them is changed, missing or would be refused. A plugin
-that is not pinned is listed; it cannot run.`,
+		Long: `Compare the binaries of the plugins with plugins.lock, starting none. The exit code
+is 1 if one that is pinned is changed, missing or would be refused, or if one that
+the config uses is not pinned. Another that is not pinned is listed; it cannot run.`,
 		Example:           `  keyrotor plugin verify`,
 		Args:              takes(0, 0),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -115,6 +117,14 @@ func (a *app) lockPlugins(cmd *cobra.Command, types []string) error {
 	if err != nil {
 		return err
 	}
+	if len(types) == 0 {
+		if types, err = catalog.List(folder.dir); err != nil {
+			return err
+		}
+	}
+	if len(types) == 0 {
+		return fmt.Errorf("no plugins lie in %s; put them there, or name their folder in the config's plugins block", folder.dir)
+	}
 	if err := lock.Pin(cmd.Context(), folder.dir, a.log, types...); err != nil {
 		return err
 	}
@@ -126,13 +136,12 @@ func (a *app) lockPlugins(cmd *cobra.Command, types []string) error {
 	if err != nil {
 		return err
 	}
-	if len(types) > 0 {
-		lines = slices.DeleteFunc(lines, func(l pluginLine) bool { return !slices.Contains(types, l.Type) })
-	}
+	lines = slices.DeleteFunc(lines, func(l pluginLine) bool { return !slices.Contains(types, l.Type) })
 	return a.showPlugins(lines)
 }
 
-// plugins compares plugins.lock with what lies in the plugin directory.
+// plugins compares plugins.lock with what the config uses and with what lies in the
+// plugin directory.
 func (a *app) plugins() ([]pluginLine, error) {
 	folder, err := a.pluginFolder()
 	if err != nil {
@@ -149,12 +158,24 @@ func (a *app) plugins() ([]pluginLine, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	types := slices.Compact(slices.Sorted(slices.Values(slices.Concat(here, lock.Types()))))
+	used := folder.types()
+	types := slices.Compact(slices.Sorted(slices.Values(slices.Concat(here, used, lock.Types()))))
 	lines := make([]pluginLine, 0, len(types))
 	for _, typ := range types {
-		lines = append(lines, examine(folder.dir, lock, typ))
+		line := examine(folder.dir, lock, typ)
+		line.used = slices.Contains(used, typ)
+		lines = append(lines, line)
 	}
 	return lines, nil
+}
+
+// types are those of the config's providers.
+func (p pluginFolder) types() []string {
+	var types []string
+	for _, configured := range p.config.Providers {
+		types = append(types, configured.Type)
+	}
+	return types
 }
 
 func examine(dir string, lock *catalog.Lock, typ string) pluginLine {
@@ -179,11 +200,11 @@ func examine(dir string, lock *catalog.Lock, typ string) pluginLine {
 	return line
 }
 
-// verdict fails if a pinned plugin would not run.
+// verdict fails if a plugin that is pinned, or that the config uses, would not run.
 func verdict(lines []pluginLine) error {
 	var bad []error
 	for _, l := range lines {
-		if l.Pinned && l.Status != statusOK {
+		if (l.Pinned || l.used) && l.Status != statusOK {
 			bad = append(bad, l.err)
 		}
 	}

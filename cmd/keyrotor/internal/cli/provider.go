@@ -124,12 +124,12 @@ charge for. The exit code is 1 if one of them is not in order.`,
 		Args:              takes(0, 1),
 		ValidArgsFunction: a.completeProvider,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withProviders(cmd, func(ctx context.Context, kr *core.Keyrotor) error {
+			return a.withProviders(cmd, func(ctx context.Context, setup *core.Setup) error {
 				names := args
 				if len(names) == 0 {
-					names = kr.Catalog.Names()
+					names = setup.Catalog.Names()
 				}
-				lines, err := check(ctx, kr.Catalog, names, deep)
+				lines, err := check(ctx, setup.Catalog, names, deep)
 				if err != nil {
 					return err
 				}

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/keyrotor/keyrotor/cmd/keyrotor/internal/console"
 	"github.com/keyrotor/keyrotor/core"
 	"github.com/keyrotor/keyrotor/core/reencrypt"
 )
@@ -61,6 +65,7 @@ func (a *app) showReport(r reencrypt.Report) error {
 		}
 	} else {
 		a.listFailures(r.Failed)
+		a.sumSkipped(r.Skipped)
 		done := "re-encrypted"
 		if r.DryRun {
 			done = "to re-encrypt"
@@ -83,6 +88,23 @@ func (a *app) listFailures(failed []reencrypt.Failure) {
 		if f.Line > 0 {
 			place = fmt.Sprintf("%s:%d", f.File, f.Line)
 		}
-		a.Hint("%s: %s: %s", place, f.Code, f.Error)
+		a.Hint("%s: %s: %s", console.Printable(place), f.Code, console.Printable(f.Error))
 	}
+}
+
+// sumSkipped says why files were passed over. There may be very many, so it does
+// not name them.
+func (a *app) sumSkipped(skipped []reencrypt.Skip) {
+	if len(skipped) == 0 {
+		return
+	}
+	reasons := map[string]int{}
+	for _, s := range skipped {
+		reasons[s.Reason]++
+	}
+	var parts []string
+	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
+		parts = append(parts, fmt.Sprintf("%s (%d)", reason, reasons[reason]))
+	}
+	a.Hint("skipped: %s; -o json names them", strings.Join(parts, ", "))
 }

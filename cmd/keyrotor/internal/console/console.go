@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"unicode"
 
 	"golang.org/x/term"
 )
@@ -68,7 +69,7 @@ func (c *Console) Printf(format string, args ...any) error {
 // Hint tells a person what to do next. A script needs no hints.
 func (c *Console) Hint(format string, args ...any) {
 	if !c.JSON {
-		fmt.Fprintf(c.Err, format+"\n", args...)
+		fmt.Fprintln(c.Err, harmless(fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -87,12 +88,12 @@ func (c *Console) say(what, text string) {
 		c.Complain(map[string]string{what: text})
 		return
 	}
-	fmt.Fprintf(c.Err, "%s: %s\n", c.bold(what), text)
+	fmt.Fprintf(c.Err, "%s: %s\n", c.bold(what), harmless(text))
 }
 
 // Fail says why the command failed.
 func (c *Console) Fail(text string) {
-	fmt.Fprintf(c.Err, "%s %s\n", c.red("keyrotor:"), text)
+	fmt.Fprintf(c.Err, "%s %s\n", c.red("keyrotor:"), harmless(text))
 }
 
 // Complain writes one line of JSON to standard error.
@@ -130,10 +131,20 @@ func Printable(s string) string {
 		switch {
 		case r == '\n', r == '\t', r == '\r':
 			return ' '
-		case r < ' ', r >= 0x7f && r < 0xa0:
+		case unicode.IsControl(r):
 			return '\uFFFD'
 		default:
 			return r
 		}
 	}, s)
+}
+
+// harmless keeps text of several lines, in which the names of files and the words
+// of plugins may stand, from steering the terminal.
+func harmless(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = Printable(line)
+	}
+	return strings.Join(lines, "\n")
 }

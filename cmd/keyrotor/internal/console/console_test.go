@@ -84,10 +84,10 @@ func TestWhatPeopleAndScriptsAreTold(t *testing.T) {
 		c.Hint("next: %d", 1)
 		c.Note("waiting")
 		c.Warn("old")
-		c.Fail("no")
+		c.Fail("no:\n  \x1b[2J")
 	}
 	tell()
-	if want := "next: 1\nnote: waiting\nwarning: old\nkeyrotor: no\n"; err.String() != want {
+	if want := "next: 1\nnote: waiting\nwarning: old\nkeyrotor: no:\n  \uFFFD[2J\n"; err.String() != want {
 		t.Errorf("got %q, want %q", err.String(), want)
 	}
 	err.Reset()

@@ -1,0 +1,308 @@
+package engine_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyrotor/keyrotor/core/engine"
+	"github.com/keyrotor/keyrotor/core/history"
+	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/store"
+	"github.com/keyrotor/keyrotor/testing/faults"
+)
+
+// hang answers when ctx is over.
+func hang(ctx context.Context, _ string) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestRotationDuringFirstEncryption: a lease on the former primary that arrives
+// after the rotation is not used for what comes after.
+func TestRotationDuringFirstEncryption(t *testing.T) {
+	b := newBench(t)
+	create(t, b.engine(t), "payments", 0)
+	e := b.engine(t)
+	entered, release := make(chan struct{}), make(chan struct{})
+	var held atomic.Bool
+	b.km.Before(func(_ context.Context, call string) error {
+		if call == "Unwrap" && held.CompareAndSwap(false, true) {
+			close(entered)
+			<-release
+		}
+		return nil
+	})
+	var wg sync.WaitGroup
+	wg.Go(func() { encrypt(t, e, "in flight", "") })
+	<-entered
+	if _, err := e.Rotate(t.Context(), "payments", keyring.ReasonEmergency, ""); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	wg.Wait()
+	if token := encrypt(t, e, "x", ""); !bytes.HasPrefix(token, []byte("keyrotor:payments:v2:")) {
+		t.Errorf("after the rotation it encrypts to %s", token)
+	}
+}
+
+// unreadable is a store that fails to read keys while it is told to.
+type unreadable struct {
+	store.Store
+	on *bool
+}
+
+func (s unreadable) Key(ctx context.Context, name string) (store.Key, error) {
+	if *s.on {
+		return store.Key{}, store.ErrBusy
+	}
+	return s.Store.Key(ctx, name)
+}
+
+// TestRotationThatCannotBeReadBack: the former primary encrypts nothing more.
+func TestRotationThatCannotBeReadBack(t *testing.T) {
+	b := newBench(t)
+	fail := false
+	var e *engine.Engine
+	s := unreadable{b.store, &fail}
+	e = b.engineOn(t, s, map[string]*faults.KeyManager{"p": b.km})
+	create(t, e, "payments", 0)
+	encrypt(t, e, "takes a lease on version 1", "")
+	b.km.Before(func(_ context.Context, call string) error {
+		fail = call == "Unwrap" // from the proof on
+		return nil
+	})
+	if _, err := e.Rotate(t.Context(), "payments", keyring.ReasonEmergency, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Encrypt(t.Context(), "payments", nil, nil); !errors.Is(err, store.ErrBusy) {
+		t.Errorf("while the store cannot be read: %v", err)
+	}
+	fail = false
+	if token := encrypt(t, e, "x", ""); !bytes.HasPrefix(token, []byte("keyrotor:payments:v2:")) {
+		t.Errorf("after the rotation it encrypts to %s", token)
+	}
+}
+
+// TestVersionsDoNotWaitForOneAnother: a key manager that hangs holds up only what
+// it alone has wrapped.
+func TestVersionsDoNotWaitForOneAnother(t *testing.T) {
+	b := newBench(t)
+	hung, healthy := faults.NewLocal(t), faults.NewLocal(t)
+	managers := map[string]*faults.KeyManager{"a": hung, "b": healthy}
+	e := b.engineOn(t, b.store, managers)
+	if _, err := e.CreateKey(t.Context(), "payments", keyring.Settings{WrapWith: []string{"a"}}, ""); err != nil {
+		t.Fatal(err)
+	}
+	old := encrypt(t, e, "old", "")
+	b.rewrapWith(t, "b")
+	if _, err := e.Rotate(t.Context(), "payments", keyring.ReasonManual, ""); err != nil {
+		t.Fatal(err)
+	}
+	fresh := b.engineOn(t, b.openStore(t), managers)
+	entered := make(chan struct{}, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	hung.Before(func(context.Context, string) error {
+		entered <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := fresh.Decrypt(ctx, old, nil); !errors.Is(err, context.Canceled) {
+			t.Errorf("behind the key manager that hangs: %v", err)
+		}
+	})
+	<-entered
+	mustDecrypt(t, fresh, encrypt(t, fresh, "new", ""), "", "new")
+	cancel()
+	wg.Wait()
+}
+
+// rewrapWith lets other providers wrap versions from here on.
+func (b *bench) rewrapWith(t *testing.T, providers ...string) {
+	t.Helper()
+	_, err := b.store.Update(t.Context(), store.Update{Name: "payments", Apply: func(rec *keyring.Record) ([]history.Event, error) {
+		rec.Settings.WrapWith = providers
+		return []history.Event{{Type: history.ConfigChange, Actor: "test@host"}}, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSecondWrap: a second wrap keeps reads going when the first key manager hangs.
+func TestSecondWrap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		managers := map[string]*faults.KeyManager{"a": faults.NewLocal(t), "b": faults.NewLocal(t)}
+		e := b.engineOn(t, b.store, managers)
+		if _, err := e.CreateKey(t.Context(), "payments", keyring.Settings{WrapWith: []string{"a", "b"}}, ""); err != nil {
+			t.Fatal(err)
+		}
+		token := encrypt(t, e, "x", "")
+		managers["a"].Before(hang)
+		start := time.Now()
+		mustDecrypt(t, b.engineOn(t, b.store, managers), token, "", "x")
+		if waited := time.Since(start); waited > 2*time.Second {
+			t.Errorf("it took %s", waited)
+		}
+		managers["b"].Before(hang)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := b.engineOn(t, b.store, managers).Decrypt(ctx, token, nil); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("both hang: %v", err)
+		}
+	})
+}
+
+// TestForgedPrefix: what binary garbage is remembered as missing hides no key.
+func TestForgedPrefix(t *testing.T) {
+	b := newBench(t)
+	create(t, b.engine(t), "payments", 0)
+	e := b.engine(t)
+	forged := append([]byte("\xd3KR\x01payments\x00\x00\x00\x01"), make([]byte, 40)...)
+	if _, err := e.Decrypt(t.Context(), forged, nil); !errors.Is(err, keyring.ErrUnknownKey) {
+		t.Errorf("the forged ciphertext: %v", err)
+	}
+	encrypt(t, e, "x", "")
+}
+
+// TestIdleLease: a process that encrypts now and then holds few uses.
+func TestIdleLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		e := b.engine(t)
+		create(t, e, "payments", 0)
+		for i := range 20 {
+			encrypt(t, e, "x", "")
+			if uses := b.uses(t); uses > uint64(i)+64 {
+				t.Errorf("%d uses are on record after %d", uses, i+1)
+			}
+			time.Sleep(store.MaxLeaseTTL) // the bubble's clock, not ours
+		}
+		if err := e.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestFailingKeyManagerCostsNoUses: an encryption that cannot be done is not counted.
+func TestFailingKeyManagerCostsNoUses(t *testing.T) {
+	b := newBench(t)
+	create(t, b.engine(t), "payments", 0)
+	e := b.engine(t)
+	b.km.Before(func(context.Context, string) error { return errors.New("down") })
+	for range 10 {
+		if _, err := e.Encrypt(t.Context(), "payments", nil, nil); err == nil {
+			t.Fatal("encrypted without its root")
+		}
+	}
+	if uses := b.uses(t); uses != 0 {
+		t.Errorf("%d uses are on record after none", uses)
+	}
+}
+
+// TestPolling: within seconds a process sees what another one did, without having
+// met a newer ciphertext.
+func TestPolling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		e, other := b.engine(t), b.engine(t)
+		create(t, e, "payments", 0)
+		old := encrypt(t, e, "x", "")
+		if _, err := other.Rotate(t.Context(), "payments", keyring.ReasonEmergency, ""); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(6 * time.Second) // the bubble's clock, not ours
+		if token := encrypt(t, e, "y", ""); !bytes.HasPrefix(token, []byte("keyrotor:payments:v2:")) {
+			t.Errorf("seconds after the rotation it encrypts to %s", token)
+		}
+		if _, changed, err := e.Reencrypt(t.Context(), nil, old, nil); err != nil || !changed {
+			t.Errorf("seconds after the rotation Reencrypt says %v, %v", changed, err)
+		}
+	})
+}
+
+// TestClosed: everything fails with ErrClosed, and closing twice succeeds.
+func TestClosed(t *testing.T) {
+	b := newBench(t)
+	e := b.engine(t)
+	create(t, e, "payments", 0)
+	token := encrypt(t, e, "x", "")
+	bin, err := e.EncryptBinary(t.Context(), "payments", []byte("x"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := e.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx := t.Context()
+	for name, call := range map[string]func() error{
+		"Encrypt":        func() error { _, err := e.Encrypt(ctx, "payments", nil, nil); return err },
+		"Decrypt":        func() error { _, err := e.Decrypt(ctx, token, nil); return err },
+		"Decrypt binary": func() error { _, err := e.Decrypt(ctx, bin, nil); return err },
+		"Reencrypt":      func() error { _, _, err := e.Reencrypt(ctx, nil, token, nil); return err },
+		"Rotate":         func() error { _, err := e.Rotate(ctx, "payments", keyring.ReasonManual, ""); return err },
+		"CreateKey":      func() error { _, err := e.CreateKey(ctx, "other", keyring.Settings{}, ""); return err },
+	} {
+		if err := call(); !errors.Is(err, engine.ErrClosed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestCloseWithHungKey: one key that hangs costs no other its lease.
+func TestCloseWithHungKey(t *testing.T) {
+	b := newBench(t)
+	hung := faults.NewLocal(t)
+	e := b.engineOn(t, b.store, map[string]*faults.KeyManager{"p": b.km, "hung": hung})
+	if _, err := e.CreateKey(t.Context(), "hung", keyring.Settings{WrapWith: []string{"hung"}}, ""); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		create(t, e, fmt.Sprintf("key-%d", i), 0)
+	}
+	fresh := b.engineOn(t, b.store, map[string]*faults.KeyManager{"p": b.km, "hung": hung})
+	for i := range 5 {
+		if _, err := fresh.Encrypt(t.Context(), fmt.Sprintf("key-%d", i), nil, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entered := make(chan struct{}, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	hung.Before(func(context.Context, string) error {
+		entered <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := fresh.Encrypt(t.Context(), "hung", nil, nil); err == nil {
+			t.Error("encrypted behind a key manager that hangs")
+		}
+	})
+	<-entered
+	closing, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer stop()
+	if err := fresh.Close(closing); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Close: %v", err)
+	}
+	for i := range 5 {
+		k, err := b.store.Key(t.Context(), fmt.Sprintf("key-%d", i))
+		if err != nil || k.Uses[1] != 1 {
+			t.Errorf("key-%d: %d uses are on record after 1, %v", i, k.Uses[1], err)
+		}
+	}
+	cancel()
+	wg.Wait()
+}

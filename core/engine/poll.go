@@ -1,0 +1,72 @@
+package engine
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// pollInterval is how often the store is asked whether any key has changed, and so
+// how long a rotation in another process may go unnoticed here.
+const pollInterval = 5 * time.Second
+
+// poller brings the keys in memory up to date with what other processes did.
+type poller struct {
+	once   sync.Once
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// start begins to poll, the first time that it is called.
+func (p *poller) start(e *Engine) {
+	p.once.Do(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		p.cancel, p.done = cancel, make(chan struct{})
+		go func() {
+			defer close(p.done)
+			p.run(ctx, e)
+		}()
+	})
+}
+
+// stop ends the polling and waits for its end; it is not started again.
+func (p *poller) stop() {
+	p.once.Do(func() {})
+	if p.cancel != nil {
+		p.cancel()
+		<-p.done
+	}
+}
+
+func (p *poller) run(ctx context.Context, e *Engine) {
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	var seen uint64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		revision, err := e.store.Revision(ctx)
+		if err == nil && revision != seen {
+			err = e.refreshAll(ctx)
+		}
+		switch {
+		case err == nil:
+			seen = revision
+		case ctx.Err() == nil:
+			e.log.Warn("the store does not tell what other processes changed; what is in memory stays in use", "error", err)
+		}
+	}
+}
+
+// refreshAll refreshes the keys in memory that may have changed.
+func (e *Engine) refreshAll(ctx context.Context) error {
+	for _, k := range e.keys.Load().byName {
+		if err := e.refreshIfChanged(ctx, k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
