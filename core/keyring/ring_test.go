@@ -79,6 +79,10 @@ func TestRingDropsSealerOfFormerPrimary(t *testing.T) {
 	if ring.Sealer() != nil {
 		t.Error("the former primary still encrypts")
 	}
+	ring.SetSealer(NewSealer(c, 10)) // of a lease that arrived late
+	if ring.Sealer() != nil {
+		t.Error("the former primary encrypts again")
+	}
 }
 
 // TestSealerCounts: no more uses than granted, and none is lost from the count.

@@ -25,8 +25,9 @@ func (a *app) reencryptCommand() *cobra.Command {
 		Short: "Bring the tokens in files to their keys' primary versions",
 		Long: `Bring the tokens in files, and in the files below folders, to their keys' primary
 versions. Tokens may stand anywhere in a text file; no byte outside of a token
-changes. A file is replaced as a whole or not at all, and keeps its mode, owner
-and times. Symbolic links are neither followed nor replaced.
+changes. A file is replaced as a whole or not at all, and keeps its mode and owner;
+files without an old token are not touched. Symbolic links are neither followed nor
+replaced.
 
 A token that cannot be read (unknown key, another AAD, damaged) stays as it is and
 is listed; so is a file that cannot be processed. The rest goes on.
