@@ -56,6 +56,9 @@ type Engine struct {
 	adding sync.Mutex
 	misses misses
 	poller poller
+	// closing is held by Close; undropped are the keys whose leases it still owes.
+	closing   sync.Mutex
+	undropped map[string]*key
 	// plaintexts lends buffers to Reencrypt. They are wiped before they go back.
 	plaintexts sync.Pool
 	closed     atomic.Bool
@@ -91,25 +94,32 @@ func New(c Config) (*Engine, error) {
 }
 
 // Close returns the unused part of every lease and lets go of every opened
-// version; what is called afterwards fails with ErrClosed. Calls under way finish.
-// The store is the caller's to close.
+// version; what is called afterwards fails with ErrClosed. If ctx ends it first, it
+// may be called again. The store is the caller's to close.
 func (e *Engine) Close(ctx context.Context) error {
+	e.closing.Lock()
+	defer e.closing.Unlock()
 	e.adding.Lock()
-	if e.closed.Swap(true) {
-		e.adding.Unlock()
-		return nil
+	if !e.closed.Swap(true) {
+		e.undropped = e.keys.Swap(&keyTable{}).byName
 	}
-	keys := e.keys.Swap(&keyTable{}).byName
 	e.adding.Unlock()
 	e.poller.stop()
-	// Side by side, so that a key whose key manager hangs costs no other its lease.
-	errs := make(chan error, len(keys))
-	for _, k := range keys {
-		go func() { errs <- e.dropLease(ctx, k, 0) }()
+	// Side by side, so that a key that is waited for costs no other its lease.
+	type dropped struct {
+		name string
+		err  error
 	}
-	var all []error
-	for range keys {
-		all = append(all, <-errs)
+	done := make(chan dropped)
+	for name, k := range e.undropped {
+		go func() { done <- dropped{name, e.dropLease(ctx, k, 0)} }()
 	}
-	return errors.Join(all...)
+	var errs []error
+	for range len(e.undropped) {
+		d := <-done
+		if errs = append(errs, d.err); d.err == nil {
+			delete(e.undropped, d.name)
+		}
+	}
+	return errors.Join(errs...)
 }

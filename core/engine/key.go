@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,8 +25,10 @@ type key struct {
 	tampered atomic.Pointer[error]
 
 	refreshing gate
-	// revision is the store's as of the last refresh; guarded by refreshing.
-	revision uint64
+	// revision is the store's as of the last refresh.
+	revision atomic.Uint64
+	// updating orders what is put into the ring; nothing is waited for under it.
+	updating sync.Mutex
 
 	// opening runs one unwrap of a version for all who wait for it. Versions do not
 	// wait for one another: each may be wrapped by another key manager.
@@ -33,6 +36,8 @@ type key struct {
 
 	leasing gate
 	lease   lease // guarded by leasing
+	// refusal is why the store granted no uses a moment ago.
+	refusal atomic.Pointer[refusal]
 }
 
 func newKey(stored store.Key, id keyring.StoreID) *key {
@@ -40,21 +45,29 @@ func newKey(stored store.Key, id keyring.StoreID) *key {
 		name: stored.Name, prefix: stored.ID.Prefix(), store: id, ring: keyring.NewRing(&stored.Record),
 		refreshing: newGate(), leasing: newGate(),
 	}
-	k.checkDigest(stored)
+	k.update(stored)
 	return k
 }
 
-// checkDigest compares the record with what its newest event says of it.
-func (k *key) checkDigest(stored store.Key) {
-	digest := stored.Digest(k.store)
-	if digest.String() == stored.LastDigest {
-		k.tampered.Store(nil)
+// update puts a record into the ring. One that is older than what is there, known
+// by its fewer versions, is left out. A record that does not match its newest event
+// refuses encryption; decryption goes on.
+func (k *key) update(stored store.Key) {
+	k.updating.Lock()
+	defer k.updating.Unlock()
+	if stored.NextVersion() < k.ring.Record().NextVersion() {
 		return
 	}
-	err := fmt.Errorf("%w: the stored record of key %q has digest %s, and its newest event says %s: the database was changed by other means than Keyrotor; encryption is refused, decryption goes on",
-		keyring.ErrIntegrity, k.name, digest, stored.LastDigest)
-	k.tampered.Store(&err)
-	k.ring.SetSealer(nil)
+	if err := stored.Verify(k.store, stored.LastDigest); err != nil {
+		err = fmt.Errorf("encryption is refused, decryption goes on: %w", err)
+		k.tampered.Store(&err)
+		k.ring.SetSealer(nil)
+		k.ring.Update(&stored.Record)
+		return
+	}
+	k.ring.Update(&stored.Record)
+	k.tampered.Store(nil)
+	k.refusal.Store(nil)
 }
 
 // trusted answers why the key must not encrypt, having looked again first: the
@@ -74,47 +87,42 @@ func (e *Engine) trusted(ctx context.Context, k *key) error {
 
 // refresh reads the record again.
 func (e *Engine) refresh(ctx context.Context, k *key) error {
-	if err := k.refreshing.enter(ctx); err != nil {
-		return err
-	}
-	defer k.refreshing.leave()
-	return e.reload(ctx, k)
-}
-
-// refreshIfChanged reads the record again unless the store says that no key has
-// changed since.
-func (e *Engine) refreshIfChanged(ctx context.Context, k *key) error {
-	if err := k.refreshing.enter(ctx); err != nil {
-		return err
-	}
-	defer k.refreshing.leave()
-	revision, err := e.store.Revision(ctx)
-	if err != nil || revision == k.revision {
-		return err
-	}
-	return e.reload(ctx, k)
-}
-
-// reload is refresh for whoever holds the gate.
-func (e *Engine) reload(ctx context.Context, k *key) error {
 	// Read before the record, so that it is never newer than that.
 	revision, err := e.store.Revision(ctx)
 	if err != nil {
 		return err
 	}
+	return e.refreshTo(ctx, k, revision)
+}
+
+// refreshIfChanged reads the record again unless the store says that no key has
+// changed since.
+func (e *Engine) refreshIfChanged(ctx context.Context, k *key) error {
+	revision, err := e.store.Revision(ctx)
+	if err != nil || revision == k.revision.Load() {
+		return err
+	}
+	return e.refreshTo(ctx, k, revision)
+}
+
+// refreshTo reads the record of a revision or a later one.
+func (e *Engine) refreshTo(ctx context.Context, k *key, revision uint64) error {
+	if err := k.refreshing.enter(ctx); err != nil {
+		return err
+	}
+	defer k.refreshing.leave()
 	stored, err := e.store.Key(ctx, k.name)
 	if err != nil {
 		return err
 	}
-	k.revision = revision
-	k.ring.Update(&stored.Record)
-	k.checkDigest(stored)
+	k.update(stored)
+	k.revision.Store(revision)
 	return nil
 }
 
 // announced takes a rotation over that this process made: its cipher is at hand,
-// so the key manager need not be asked. The record is read again rather than
-// taken from the result, since it may have changed once more since.
+// so the key manager need not be asked. The record is read again, since it may have
+// changed once more; if that fails, the one that was committed will do.
 func (e *Engine) announced(r rotation.Result, opened *keyring.Cipher) {
 	e.misses.forget(miss{name: r.Key.Name})
 	k, err := e.remember(r.Key)
@@ -124,11 +132,8 @@ func (e *Engine) announced(r rotation.Result, opened *keyring.Cipher) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := e.refresh(ctx, k); err != nil {
-		// Nothing more is encrypted under the former primary: the next encryption
-		// asks the store.
-		k.ring.SetSealer(nil)
-		e.log.Warn("the rotation is committed, and this process could not read it back yet", "key", k.name, "error", err)
-		return
+		e.log.Warn("the rotation is committed, and could not be read back yet", "key", k.name, "error", err)
+		k.update(r.Key)
 	}
 	if err := k.ring.SetCipher(opened); err != nil {
 		e.log.Warn("opened version not kept", "key", k.name, "error", err)

@@ -43,8 +43,11 @@ func (e *Engine) sealer(ctx context.Context, k *key, n int) (*keyring.Cipher, er
 // renewLease replaces a lease that is missing, spent, expired or for a version
 // that is no longer the primary.
 func (e *Engine) renewLease(ctx context.Context, k *key, uses uint64) (*keyring.Cipher, error) {
-	if err := k.leasing.enter(ctx); err != nil {
+	if err := e.prepare(ctx, k); err != nil {
 		return nil, err
+	}
+	if err := k.leasing.enter(ctx); err != nil {
+		return nil, fmt.Errorf("waiting for uses of key %q: %w", k.name, err)
 	}
 	defer k.leasing.leave()
 	if s := k.ring.Sealer(); s != nil {
@@ -54,14 +57,16 @@ func (e *Engine) renewLease(ctx context.Context, k *key, uses uint64) (*keyring.
 	}
 	for {
 		if err := e.returnLease(ctx, k); err != nil {
-			return nil, err
+			e.log.Warn("a lease is not returned; it expires and counts as used", "key", k.name, "error", err)
 		}
 		if err := e.trusted(ctx, k); err != nil {
 			return nil, err
 		}
 		c, err := e.takeLease(ctx, k, uses)
 		if err != nil {
-			return nil, errors.Join(err, e.returnLease(context.WithoutCancel(ctx), k))
+			settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), returnMargin/2)
+			defer cancel()
+			return nil, errors.Join(err, e.returnLease(settle, k))
 		}
 		if k.ring.Sealer() == k.lease.sealer && k.tampered.Load() == nil {
 			return c, nil
@@ -71,20 +76,26 @@ func (e *Engine) renewLease(ctx context.Context, k *key, uses uint64) (*keyring.
 	}
 }
 
+// prepare brings the record up to date and opens the primary, before anybody waits
+// at the gate: a key manager that fails or hangs then fails all who ask at once, and
+// no uses are asked for in vain.
+func (e *Engine) prepare(ctx context.Context, k *key) error {
+	if err := e.refreshIfChanged(ctx, k); err != nil {
+		return err
+	}
+	primary, err := k.ring.Record().PrimaryVersion()
+	if err != nil {
+		return err
+	}
+	_, err = e.opener(ctx, k, primary.Number)
+	return err
+}
+
 // takeLease acquires uses of the primary, takes the first of them, and lets the
 // ring have the rest.
 func (e *Engine) takeLease(ctx context.Context, k *key, uses uint64) (*keyring.Cipher, error) {
 	if e.closed.Load() {
 		return nil, ErrClosed
-	}
-	if err := e.refreshIfChanged(ctx, k); err != nil {
-		return nil, err
-	}
-	// Opened first: while the key manager is down no uses are asked for in vain.
-	if primary := k.ring.Record().Primary; primary != 0 {
-		if _, err := e.opener(ctx, k, primary); err != nil {
-			return nil, err
-		}
 	}
 	granted, err := e.acquire(ctx, k, uses)
 	if err != nil {
@@ -97,14 +108,34 @@ func (e *Engine) takeLease(ctx context.Context, k *key, uses uint64) (*keyring.C
 	}
 	k.lease.sealer = keyring.NewSealer(c, granted.Count)
 	k.lease.sealer.Take(uses)
-	left := time.Until(granted.Expires)
+	left := min(time.Until(granted.Expires), e.leaseTTL)
 	k.lease.timer = time.AfterFunc(left-min(returnMargin, left/2), func() { e.leaseDue(k, granted.ID) })
 	k.ring.SetSealer(k.lease.sealer)
 	return c, nil
 }
 
+// refusalTTL is how long a refusal stands without asking the store again, which
+// would be a write each time. A rotation that this process sees ends it.
+const refusalTTL = time.Second
+
+type refusal struct {
+	err   error
+	until time.Time
+}
+
 // acquire asks the store for uses of the primary.
 func (e *Engine) acquire(ctx context.Context, k *key, uses uint64) (store.Lease, error) {
+	if r := k.refusal.Load(); r != nil && time.Now().Before(r.until) {
+		return store.Lease{}, r.err
+	}
+	granted, err := e.ask(ctx, k, uses)
+	if errors.Is(err, keyring.ErrUsageLimit) && uses == 1 {
+		k.refusal.Store(&refusal{err, time.Now().Add(refusalTTL)})
+	}
+	return granted, err
+}
+
+func (e *Engine) ask(ctx context.Context, k *key, uses uint64) (store.Lease, error) {
 	most := max(k.ring.Record().Settings.HardLimit/100, firstLease)
 	size := max(min(max(k.lease.next, firstLease), most), uses)
 	granted, err := e.store.Acquire(ctx, store.LeaseRequest{Key: k.name, Owner: e.owner, Count: size, TTL: e.leaseTTL})
@@ -162,11 +193,12 @@ func (e *Engine) returnLease(ctx context.Context, k *key) error {
 	if l.timer != nil {
 		l.timer.Stop()
 	}
-	var spent uint64
+	spent, next := uint64(0), l.next
 	if l.sealer != nil {
 		spent = l.sealer.Revoke()
+		next = 2 * spent
 	}
-	k.lease = lease{next: 2 * spent}
+	k.lease = lease{next: next}
 	if err := e.store.Return(ctx, *l.held, spent); err != nil {
 		return fmt.Errorf("return the lease on key %q: %w", k.name, err)
 	}

@@ -35,10 +35,18 @@ func (e *Engine) Rotate(ctx context.Context, name string, reason keyring.Reason,
 }
 
 // Keys lists the names in order.
-func (e *Engine) Keys(ctx context.Context) ([]string, error) { return e.store.Names(ctx) }
+func (e *Engine) Keys(ctx context.Context) ([]string, error) {
+	if e.closed.Load() {
+		return nil, ErrClosed
+	}
+	return e.store.Names(ctx)
+}
 
 // Describe reads one key from the store: versions, states, wraps and uses.
 func (e *Engine) Describe(ctx context.Context, name string) (store.Key, error) {
+	if e.closed.Load() {
+		return store.Key{}, ErrClosed
+	}
 	if err := keyring.CheckName(name); err != nil {
 		return store.Key{}, err
 	}
@@ -64,5 +72,8 @@ func (e *Engine) Versions(ctx context.Context, name string) ([]uint32, error) {
 
 // History answers events, newest first.
 func (e *Engine) History(ctx context.Context, q history.Query) (history.Page, error) {
+	if e.closed.Load() {
+		return history.Page{}, ErrClosed
+	}
 	return e.store.Events(ctx, q)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/rotation"
 )
 
@@ -22,6 +23,9 @@ const (
 
 // open unwraps a version: once for each version and process, whoever asks.
 func (e *Engine) open(ctx context.Context, k *key, number uint32) (*keyring.Cipher, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	answer := k.opening.DoChan(strconv.FormatUint(uint64(number), 10), func() (any, error) {
 		if c, err := k.ring.Opener(number); c != nil || err != nil {
 			return c, err
@@ -29,10 +33,14 @@ func (e *Engine) open(ctx context.Context, k *key, number uint32) (*keyring.Ciph
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openTimeout)
 		defer cancel()
 		c, err := e.unwrap(ctx, k, number)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			err = k.ring.SetCipher(c)
 		}
-		return c, k.ring.SetCipher(c)
+		if err != nil && ctx.Err() != nil {
+			// Nobody's context is over, so it is no context's error.
+			err = provider.Errorf(provider.Unavailable, "no answer within %s: %v", openTimeout, err)
+		}
+		return c, err
 	})
 	select {
 	case a := <-answer:
@@ -58,14 +66,20 @@ type unwrapped struct {
 func (e *Engine) unwrap(ctx context.Context, k *key, number uint32) (*keyring.Cipher, error) {
 	rec := k.ring.Record()
 	v, ok := rec.Version(number)
-	if !ok || len(v.Wraps) == 0 {
+	if !ok {
 		return nil, rec.CheckDecrypt(number)
+	}
+	if len(v.Wraps) == 0 {
+		return nil, fmt.Errorf("%w: version %d of key %q has no wrap left in the store", keyring.ErrIntegrity, number, k.name)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // of those that lost
 	answers := make(chan unwrapped, len(v.Wraps))
+	hedge := time.NewTicker(hedgeAfter)
+	defer hedge.Stop()
 	tried := 0
 	try := func() {
+		hedge.Reset(hedgeAfter)
 		w := v.Wraps[tried]
 		tried++
 		go func() {
@@ -74,8 +88,6 @@ func (e *Engine) unwrap(ctx context.Context, k *key, number uint32) (*keyring.Ci
 		}()
 	}
 	try()
-	hedge := time.NewTicker(hedgeAfter)
-	defer hedge.Stop()
 	var errs []error
 	for len(errs) < len(v.Wraps) {
 		select {

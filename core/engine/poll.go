@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -41,32 +42,30 @@ func (p *poller) stop() {
 func (p *poller) run(ctx context.Context, e *Engine) {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
-	var seen uint64
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		revision, err := e.store.Revision(ctx)
-		if err == nil && revision != seen {
-			err = e.refreshAll(ctx)
-		}
-		switch {
-		case err == nil:
-			seen = revision
-		case ctx.Err() == nil:
+		if err := e.catchUp(ctx); err != nil && ctx.Err() == nil {
 			e.log.Warn("the store does not tell what other processes changed; what is in memory stays in use", "error", err)
 		}
 	}
 }
 
-// refreshAll refreshes the keys in memory that may have changed.
-func (e *Engine) refreshAll(ctx context.Context) error {
+// catchUp refreshes the keys in memory that may have changed. One that cannot be
+// read holds up no other.
+func (e *Engine) catchUp(ctx context.Context) error {
+	revision, err := e.store.Revision(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
 	for _, k := range e.keys.Load().byName {
-		if err := e.refreshIfChanged(ctx, k); err != nil {
-			return err
+		if k.revision.Load() != revision {
+			errs = append(errs, e.refreshTo(ctx, k, revision))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -74,6 +74,7 @@ func (e *Engine) meetPrefix(ctx context.Context, prefix uint64) (*key, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.misses.forget(miss{name: name})
 	return e.key(ctx, name)
 }
 

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -11,9 +13,25 @@ import (
 // the record after it, which makes the table as tamper-evident as the history.
 type Digest [sha256.Size]byte
 
-// String is the form that events carry. It names the encoding that was hashed, so
-// that a later one does not look like tampering to an older build.
-func (d Digest) String() string { return "v1:" + hex.EncodeToString(d[:]) }
+// digestV1 names the encoding that was hashed.
+const digestV1 = "v1:"
+
+// String is the form that events carry.
+func (d Digest) String() string { return digestV1 + hex.EncodeToString(d[:]) }
+
+// Verify compares the record with the digest that its newest event carries.
+// ErrIntegrity if they differ; ErrNewer if the digest is of an encoding that this
+// build does not know, which is no sign of tampering.
+func (r *Record) Verify(store StoreID, digest string) error {
+	if !strings.HasPrefix(digest, digestV1) {
+		return fmt.Errorf("%w: the digest of key %q is %.40q; use a newer build", ErrNewer, r.Name, digest)
+	}
+	if got := r.Digest(store).String(); got != digest {
+		return fmt.Errorf("%w: the stored record of key %q has digest %s, and its newest event says %s: restore a backup, or find out who changed the database",
+			ErrIntegrity, r.Name, got, digest)
+	}
+	return nil
+}
 
 // recordDomain separates this digest from every other use of SHA-256, and says
 // which encoding it covers.

@@ -25,6 +25,8 @@ var (
 	// ErrIntegrity: an unwrapped root does not match its key check value, or a
 	// record its digest.
 	ErrIntegrity = errors.New("integrity check failed")
+	// ErrNewer: written by a newer build, in a form that this one does not know.
+	ErrNewer = errors.New("written by a newer build of Keyrotor")
 	// ErrTooLarge: the value is over MaxPlaintext.
 	ErrTooLarge = errors.New("value too large")
 	// ErrUsageLimit: the version reached its hard limit of uses.

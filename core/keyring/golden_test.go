@@ -3,6 +3,7 @@ package keyring
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -186,6 +187,22 @@ func TestGoldenDigest(t *testing.T) {
 	}
 	if got != string(want) {
 		t.Errorf("digest = %s, the golden file has %s", got, want)
+	}
+}
+
+func TestVerify(t *testing.T) {
+	store, rec := goldenRecord()
+	digest := rec.Digest(store).String()
+	if err := rec.Verify(store, digest); err != nil {
+		t.Error(err)
+	}
+	for text, want := range map[string]error{
+		"": ErrNewer, "v2:" + digest[3:]: ErrNewer, digest[3:]: ErrNewer,
+		digest[:len(digest)-1]: ErrIntegrity, "v1:": ErrIntegrity,
+	} {
+		if err := rec.Verify(store, text); !errors.Is(err, want) {
+			t.Errorf("Verify(%q) = %v, want %v", text, err, want)
+		}
 	}
 }
 

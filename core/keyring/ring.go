@@ -84,7 +84,8 @@ func (r *Ring) Opener(number uint32) (*Cipher, error) {
 	return v.slots[i].cipher.Load(), nil
 }
 
-// SetCipher keeps the cipher of an opened version.
+// SetCipher keeps the cipher of an opened version, unless the version may not
+// decrypt, even if that changed at this moment. Errors are those of Opener.
 func (r *Ring) SetCipher(c *Cipher) error {
 	v := r.view.Load()
 	i := v.record.index(c.number)
@@ -92,6 +93,10 @@ func (r *Ring) SetCipher(c *Cipher) error {
 		return fmt.Errorf("%w: key %q has no version %d", ErrUnknownVersion, v.record.Name, c.number)
 	}
 	v.slots[i].cipher.Store(c)
+	if _, err := r.Opener(c.number); err != nil {
+		v.slots[i].cipher.Store(nil)
+		return err
+	}
 	return nil
 }
 

@@ -55,8 +55,13 @@ func TestRingKeepsOpenedVersions(t *testing.T) {
 		t.Fatal(err)
 	}
 	ring.Update(suspended)
-	if got, err := ring.Opener(1); got != nil || !errors.Is(err, ErrState) {
-		t.Errorf("suspended: %v, %v", got, err)
+	for range 2 {
+		if got, err := ring.Opener(1); got != nil || !errors.Is(err, ErrState) {
+			t.Errorf("suspended: %v, %v", got, err)
+		}
+		if err := ring.SetCipher(c); !errors.Is(err, ErrState) { // of an unwrap that arrived late
+			t.Errorf("opening a suspended version: %v", err)
+		}
 	}
 }
 

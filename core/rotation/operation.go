@@ -25,7 +25,12 @@ type operation struct {
 	// record is the key as it was seen at first; for a new key the empty one.
 	record keyring.Record
 	intent store.Intent
+	// made is the check value of the new version, once there is one to commit.
+	made keyring.KCV
 }
+
+// errCommitted stops the record of a failure that was none.
+var errCommitted = errors.New("the rotation took place")
 
 // material is a new version before it is committed.
 type material struct {
@@ -243,6 +248,7 @@ func Unwrap(ctx context.Context, km provider.KeyManager, b keyring.Binding, w ke
 // commit is the one transaction that makes the version exist and encrypt. It is
 // not cut short by ctx: past this point there is nothing left to wait for.
 func (op *operation) commit(ctx context.Context, m material) (store.Key, error) {
+	op.made = m.kcv
 	update, cancel := context.WithTimeout(context.WithoutCancel(ctx), op.IntentTTL/4)
 	defer cancel()
 	key, err := op.Store.Update(update, store.Update{
@@ -316,7 +322,10 @@ func (op *operation) abandon(ctx context.Context, cause error) {
 	}
 	failure := store.Update{
 		Name: op.Key, Fence: &op.intent,
-		Apply: func(*keyring.Record) ([]history.Event, error) {
+		Apply: func(rec *keyring.Record) ([]history.Event, error) {
+			if v, ok := rec.Version(op.record.NextVersion()); ok && v.KCV == op.made {
+				return nil, errCommitted // its answer was lost
+			}
 			failed := op.event(history.RotationFailed, op.now())
 			failed.PreviousVersion = op.record.Primary
 			failed.ErrorCode = ErrorCode(cause)

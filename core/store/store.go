@@ -74,7 +74,8 @@ type Keys interface {
 // Key is a key as it is stored, and what the store knows beside the record.
 type Key struct {
 	keyring.Record
-	// LastDigest is the digest that the key's newest event carries, in hex.
+	// LastDigest is the digest that the key's newest event carries; see
+	// keyring.Record.Verify.
 	LastDigest string
 	// Uses counts per version: used for good plus outstanding leases. It is the
 	// total that the hard limit is about. A policy that is to leave out uses by

@@ -110,7 +110,7 @@ var mayImport = map[string][]string{
 	"core/config":       {"core/keyring", "core/provider"},
 	"core/rotation":     {"core/history", "core/keyring", "core/provider", "core/store"},
 	"core/engine": {
-		"core/history", "core/keyring", "core/rotation", "core/store",
+		"core/history", "core/keyring", "core/provider", "core/rotation", "core/store",
 	},
 	"core/reencrypt": {"core/keyring", "core/provider", "core/store"},
 	"core": {

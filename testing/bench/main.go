@@ -74,7 +74,7 @@ func main() {
 	if err := closeAll(); err != nil {
 		fail(err)
 	}
-	missed := print(results)
+	missed := report(results)
 	if missed > 0 && *strict {
 		os.Exit(1)
 	}
@@ -115,8 +115,8 @@ func median[T int64 | float64](x []T) T {
 	return x[len(x)/2]
 }
 
-// print writes the table and answers how many bars were missed.
-func print(results []result) (missed int) {
+// report writes the table and answers how many bars were missed.
+func report(results []result) (missed int) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "what\tours ns/op\treference ns/op\tratio\t(min – max)\tbar\tallocs\t")
 	for _, r := range results {

@@ -51,10 +51,8 @@ func (s *Store) keyToUpdate(ctx context.Context, tx *sql.Tx, u store.Update) (st
 		return store.Key{}, err
 	case u.Create:
 		return store.Key{}, fmt.Errorf("%w: %q: choose another name, names are never used again", store.ErrKeyExists, u.Name)
-	case key.Digest(s.id).String() != key.LastDigest:
-		return store.Key{}, fmt.Errorf("%w: the record of key %q is not the one that its last event describes: restore a backup, or find out who changed the database", keyring.ErrIntegrity, u.Name)
 	}
-	return key, nil
+	return key, key.Verify(s.id, key.LastDigest)
 }
 
 // commit writes what changed from old to key, and the events that say so. It sets
