@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,6 +24,17 @@ import (
 func hang(ctx context.Context, _ string) error {
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+// hangUntil lets every call hang until ctx is over, and tells of each.
+func hangUntil(ctx context.Context, km *faults.KeyManager) (entered chan struct{}) {
+	entered = make(chan struct{}, 1)
+	km.Before(func(context.Context, string) error {
+		entered <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	return entered
 }
 
 // TestRotationDuringFirstEncryption: a lease on the former primary that arrives
@@ -107,14 +119,9 @@ func TestVersionsDoNotWaitForOneAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	fresh := b.engineOn(t, b.openStore(t), managers)
-	entered := make(chan struct{}, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	hung.Before(func(context.Context, string) error {
-		entered <- struct{}{}
-		<-ctx.Done()
-		return ctx.Err()
-	})
+	entered := hangUntil(ctx, hung)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if _, err := fresh.Decrypt(ctx, old, nil); !errors.Is(err, context.Canceled) {
@@ -277,7 +284,8 @@ func TestLostWraps(t *testing.T) {
 	}
 }
 
-// countingStore counts the leases that were asked for, and fails to read one key.
+// countingStore counts the leases that were asked for, and from the first one on
+// fails to read the keys whose names begin with broken.
 type countingStore struct {
 	store.Store
 	acquired *atomic.Int64
@@ -290,7 +298,7 @@ func (s countingStore) Acquire(ctx context.Context, r store.LeaseRequest) (store
 }
 
 func (s countingStore) Key(ctx context.Context, name string) (store.Key, error) {
-	if name == s.broken && s.acquired.Load() > 0 {
+	if s.broken != "" && strings.HasPrefix(name, s.broken) && s.acquired.Load() > 0 {
 		return store.Key{}, store.ErrCorrupt
 	}
 	return s.Store.Key(ctx, name)
@@ -328,7 +336,9 @@ func TestPollingPastABrokenKey(t *testing.T) {
 		var acquired atomic.Int64
 		e := b.engineOn(t, countingStore{b.store, &acquired, "broken"}, map[string]*faults.KeyManager{"p": b.km})
 		other := b.engine(t)
-		create(t, e, "broken", 0)
+		for i := range 20 { // keys are refreshed in any order
+			create(t, e, fmt.Sprintf("broken-%d", i), 0)
+		}
 		create(t, e, "payments", 0)
 		encrypt(t, e, "x", "")
 		if _, err := other.Rotate(t.Context(), "payments", keyring.ReasonManual, ""); err != nil {
@@ -358,13 +368,9 @@ func TestCloseWithHungKey(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	entered := make(chan struct{}, 1)
 	ctx, cancel := context.WithCancel(t.Context())
-	hung.Before(func(context.Context, string) error {
-		entered <- struct{}{}
-		<-ctx.Done()
-		return ctx.Err()
-	})
+	defer cancel()
+	entered := hangUntil(ctx, hung)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if _, err := fresh.Encrypt(t.Context(), "hung", nil, nil); err == nil {

@@ -117,6 +117,25 @@ func TestTampering(t *testing.T) {
 	}
 }
 
+// TestOneTextPerCiphertext: bits that base64 leaves over must be zero.
+func TestOneTextPerCiphertext(t *testing.T) {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	c := newTestCipher(t, AES256GCM)
+	for n := range 3 { // lengths that leave 0, 2 and 4 bits over
+		text, err := c.AppendText(nil, make([]byte, n), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, last := range []byte(alphabet) {
+			if altered := append(bytes.Clone(text[:len(text)-1]), last); last != text[len(text)-1] {
+				if _, err := openToken(c, altered, nil); err == nil {
+					t.Errorf("%s opens as %s does", altered, text)
+				}
+			}
+		}
+	}
+}
+
 func openToken(c *Cipher, text, aad []byte) ([]byte, error) {
 	token, err := ParseToken(text)
 	if err != nil {

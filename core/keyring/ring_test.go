@@ -65,6 +65,21 @@ func TestRingKeepsOpenedVersions(t *testing.T) {
 	}
 }
 
+// TestRingMinimum: raising the minimum closes versions that were open.
+func TestRingMinimum(t *testing.T) {
+	ring, rec := ringWith(t, 2)
+	c := mustCipher(t, GenerateRoot(), Binding{Key: rec.ID, Version: 1, Algorithm: AES256GCM}, rec.Name)
+	if err := ring.SetCipher(c); err != nil || ring.Opened(1) != c {
+		t.Fatalf("not open: %v", err)
+	}
+	raised := cloneRecord(rec)
+	raised.Settings.MinDecryptVersion = 2
+	ring.Update(raised)
+	if got, err := ring.Opener(1); got != nil || ring.Opened(1) != nil || !errors.Is(err, ErrState) {
+		t.Errorf("below the minimum: %v, %v", got, err)
+	}
+}
+
 func TestRingDropsSealerOfFormerPrimary(t *testing.T) {
 	ring, rec := ringWith(t, 1)
 	c := mustCipher(t, GenerateRoot(), Binding{Key: rec.ID, Version: 1, Algorithm: AES256GCM}, rec.Name)

@@ -253,20 +253,41 @@ func TestLostAnswer(t *testing.T) {
 	}
 }
 
-// TestTakeover: the claim of a process that is gone is taken over at once.
-func TestTakeover(t *testing.T) {
-	gone := rotation.CurrentOwner()
-	if gone.Start == "" {
-		t.Skip("this system does not tell whether a process is gone")
+// blindStore is lossyStore that cannot be read after its first change, either.
+type blindStore struct {
+	lossyStore
+	changed *bool
+}
+
+func (s blindStore) Update(ctx context.Context, u store.Update) (store.Key, error) {
+	defer func() { *s.changed = true }()
+	return s.lossyStore.Update(ctx, u)
+}
+
+func (s blindStore) Key(ctx context.Context, name string) (store.Key, error) {
+	if *s.changed {
+		return store.Key{}, store.ErrBusy
 	}
-	gone.PID = 1 << 30 // beyond any
+	return s.lossyStore.Key(ctx, name)
+}
+
+// TestUnknownOutcome: where nobody can tell whether the commit took place, the
+// caller gets the error; the history does not call a rotation failed that it holds.
+func TestUnknownOutcome(t *testing.T) {
 	b := newBench(t)
 	b.create(t)
-	if _, err := b.store.Begin(t.Context(), store.Claim{Key: "payments", Kind: "rotate", Operation: "x", Owner: gone.String(), TTL: time.Hour}); err != nil {
+	r, err := rotation.New(rotation.Config{
+		Store: blindStore{lossyStore{b.store}, new(bool)}, Actor: "test@host",
+		KeyManager: func(string) (rotation.KeyManager, error) { return b.a, nil },
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if result, err := b.rotator.Rotate(t.Context(), manual()); err != nil || result.Primary != 2 || slices.Contains(b.steps, rotation.StepWaiting) {
-		t.Errorf("primary %d, %v, steps %v", result.Primary, err, b.steps)
+	if _, err := r.Rotate(t.Context(), manual()); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("with an unknown outcome: %v", err)
+	}
+	if newest := b.events(t)[0]; newest.Type != history.Rotation {
+		t.Errorf("newest event %+v", newest)
 	}
 }
 
