@@ -25,6 +25,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
+	"github.com/keyrotor/keyrotor/core/wrapping"
 )
 
 // closeTimeout bounds what Close still writes.
@@ -160,7 +161,7 @@ func (s *Setup) addProviders(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (s *Setup) keyManager(name string) (rotation.KeyManager, error) {
+func (s *Setup) keyManager(name string) (wrapping.KeyManager, error) {
 	return s.Catalog.Provider(name)
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store"
+	"github.com/keyrotor/keyrotor/core/wrapping"
 )
 
 // ErrClosed: the engine was closed.
@@ -28,7 +29,7 @@ var ErrClosed = errors.New("engine is closed")
 type Config struct {
 	Store store.Store
 	// KeyManager answers the provider of a name.
-	KeyManager func(name string) (rotation.KeyManager, error)
+	KeyManager func(name string) (wrapping.KeyManager, error)
 	// Actor goes into every event, e.g. "user@host".
 	Actor string
 	// Log is silent if nil.
@@ -45,7 +46,7 @@ type Config struct {
 // Engine encrypts and decrypts. It is safe for concurrent use.
 type Engine struct {
 	store    store.Store
-	manager  func(name string) (rotation.KeyManager, error)
+	manager  func(name string) (wrapping.KeyManager, error)
 	rotator  *rotation.Rotator
 	log      *slog.Logger
 	owner    string

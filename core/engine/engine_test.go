@@ -15,9 +15,9 @@ import (
 	"github.com/keyrotor/keyrotor/core/engine"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
-	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
+	"github.com/keyrotor/keyrotor/core/wrapping"
 	"github.com/keyrotor/keyrotor/testing/faults"
 )
 
@@ -54,7 +54,7 @@ func (b *bench) engine(t *testing.T) *engine.Engine {
 // engineOn builds an engine over any store and key managers.
 func (b *bench) engineOn(t *testing.T, s store.Store, managers map[string]*faults.KeyManager) *engine.Engine {
 	t.Helper()
-	e, err := engine.New(engine.Config{Store: s, Actor: "test@host", KeyManager: func(name string) (rotation.KeyManager, error) {
+	e, err := engine.New(engine.Config{Store: s, Actor: "test@host", KeyManager: func(name string) (wrapping.KeyManager, error) {
 		return managers[name], nil
 	}})
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/keyrotor/keyrotor/core/engine"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
-	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
+	"github.com/keyrotor/keyrotor/core/wrapping"
 	"github.com/keyrotor/keyrotor/providers/local"
 )
 
@@ -46,7 +46,7 @@ func Example() {
 	}
 	e, err := engine.New(engine.Config{
 		Store: st, Actor: "example@host",
-		KeyManager: func(string) (rotation.KeyManager, error) { return inProcess{km}, nil },
+		KeyManager: func(string) (wrapping.KeyManager, error) { return inProcess{km}, nil },
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -9,7 +9,7 @@ import (
 
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
-	"github.com/keyrotor/keyrotor/core/rotation"
+	"github.com/keyrotor/keyrotor/core/wrapping"
 )
 
 const (
@@ -117,13 +117,10 @@ func (e *Engine) unwrapOne(ctx context.Context, k *key, v *keyring.Version, w ke
 		return nil, err
 	}
 	binding := keyring.Binding{Store: k.store, Key: k.ring.Record().ID, Version: v.Number, Algorithm: v.Algorithm}
-	root, _, err := rotation.Unwrap(ctx, km, binding, w)
-	defer root.Wipe()
+	root, err := wrapping.Open(ctx, km, binding, w, v.KCV)
 	if err != nil {
 		return nil, err
 	}
-	if err := root.Verify(binding, v.KCV); err != nil {
-		return nil, fmt.Errorf("provider %q: %w", w.Provider, err)
-	}
+	defer root.Wipe()
 	return keyring.NewCipher(root, binding, k.name)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/store"
+	"github.com/keyrotor/keyrotor/core/wrapping"
 )
 
 // settleTimeout bounds what is written after a rotation failed or was cancelled.
@@ -32,14 +34,6 @@ type operation struct {
 // errCommitted stops the record of a failure that was none.
 var errCommitted = errors.New("the rotation took place")
 
-// material is a new version before it is committed.
-type material struct {
-	binding keyring.Binding
-	root    keyring.Root
-	kcv     keyring.KCV
-	wraps   []keyring.Wrap
-}
-
 func (op *operation) run(ctx context.Context) (Result, error) {
 	if err := op.claim(ctx); err != nil {
 		return Result{}, err
@@ -49,12 +43,12 @@ func (op *operation) run(ctx context.Context) (Result, error) {
 	steps, cancel := context.WithTimeout(ctx, op.IntentTTL*3/4)
 	defer cancel()
 	m, err := op.make(steps)
-	defer m.root.Wipe()
+	defer m.Root.Wipe()
 	if err != nil {
 		op.abandon(ctx, err)
 		return Result{}, err
 	}
-	cipher, err := keyring.NewCipher(m.root, m.binding, op.Key)
+	cipher, err := keyring.NewCipher(m.Root, m.Binding, op.Key)
 	if err != nil {
 		op.abandon(ctx, err)
 		return Result{}, err
@@ -66,7 +60,7 @@ func (op *operation) run(ctx context.Context) (Result, error) {
 	}
 	op.OnStep(op.Key, StepCommitted)
 	result := Result{
-		Key: key, Previous: op.record.Primary, Primary: m.binding.Version, Operation: op.id,
+		Key: key, Previous: op.record.Primary, Primary: m.Binding.Version, Operation: op.id,
 	}
 	op.Announce(result, cipher)
 	op.OnStep(op.Key, StepAnnounced)
@@ -123,132 +117,28 @@ func (op *operation) recheck(ctx context.Context) error {
 	return errors.Join(err, op.Store.End(settle, op.intent))
 }
 
-// make draws a root, wraps it under each provider, and proves each wrap.
-func (op *operation) make(ctx context.Context) (material, error) {
+// make draws a root, or takes the one that was asked for, wraps it under each
+// provider, and proves each wrap.
+func (op *operation) make(ctx context.Context) (wrapping.Material, error) {
 	settings := op.record.Settings
-	m := material{binding: keyring.Binding{
+	w := wrapping.Wrapper{
+		KeyManager: op.KeyManager, Now: op.now,
+		Reached: func(s wrapping.Step) { op.OnStep(op.Key, Step(s)) },
+	}
+	binding := keyring.Binding{
 		Store: op.Store.ID(), Key: op.record.ID,
-		Version: op.record.NextVersion(), Algorithm: settings.Algorithm,
-	}}
-	managers := make([]KeyManager, 0, len(settings.WrapWith))
-	for i, name := range settings.WrapWith {
-		km, err := op.KeyManager(name)
-		if err != nil {
-			return m, err
-		}
-		var wrapped provider.Wrapped
-		if i == 0 {
-			wrapped, err = m.generate(ctx, km)
-		} else {
-			wrapped, err = m.wrap(ctx, km)
-		}
-		if err != nil {
-			return m, err
-		}
-		if i == 0 {
-			op.OnStep(op.Key, StepGenerated)
-		}
-		managers = append(managers, km)
-		m.wraps = append(m.wraps, keyring.Wrap{
-			Provider: name, KEKID: wrapped.KEKID, KEKVersion: wrapped.KEKVersion,
-			Blob: wrapped.Blob, Created: op.now(),
-		})
+		Version: op.number(), Algorithm: settings.Algorithm,
 	}
-	op.OnStep(op.Key, StepWrapped)
-	for i, km := range managers {
-		if err := m.prove(ctx, km, &m.wraps[i]); err != nil {
-			return m, err
-		}
-	}
-	op.OnStep(op.Key, StepProved)
-	var err error
-	m.kcv, err = m.root.KCV(m.binding)
-	return m, err
+	return w.Make(ctx, binding, settings.WrapWith, op.Root)
 }
 
-// generate draws the root: in the key manager if it can do that, else here.
-func (m *material) generate(ctx context.Context, km KeyManager) (provider.Wrapped, error) {
-	if !km.Info().Capabilities.Has(provider.CanGenerateDataKey) {
-		m.root = keyring.GenerateRoot()
-		return m.wrap(ctx, km)
-	}
-	answer, err := km.GenerateDataKey(ctx, provider.GenerateDataKeyRequest{AAD: m.binding.WrapAAD()})
-	if err != nil {
-		return provider.Wrapped{}, err
-	}
-	m.root, err = keyring.NewRoot(answer.Plaintext.Reveal())
-	return answer.Wrapped, err
-}
-
-func (m *material) wrap(ctx context.Context, km KeyManager) (provider.Wrapped, error) {
-	item := provider.WrapItem{Plaintext: m.root.Bytes, AAD: m.binding.WrapAAD()}
-	results, err := km.Wrap(ctx, []provider.WrapItem{item})
-	if err != nil {
-		return provider.Wrapped{}, err
-	}
-	if len(results) != 1 {
-		return provider.Wrapped{}, provider.Errorf(provider.Internal, "the provider answered %d results for 1 wrap", len(results))
-	}
-	return results[0].Wrapped, results[0].Err
-}
-
-// prove opens a new wrap again, as a later process would, and compares. What
-// cannot be read back never becomes primary.
-func (m *material) prove(ctx context.Context, km KeyManager, w *keyring.Wrap) error {
-	opened, kekVersion, err := Unwrap(ctx, km, m.binding, *w)
-	defer opened.Wipe()
-	if err != nil {
-		return fmt.Errorf("prove the wrap of provider %q: %w", w.Provider, err)
-	}
-	if !opened.Equal(m.root.Bytes) {
-		return fmt.Errorf("%w: provider %q opened another root than it had wrapped; it must not be used until that is explained", keyring.ErrIntegrity, w.Provider)
-	}
-	switch {
-	case kekVersion == "":
-	case w.KEKVersion == "":
-		w.KEKVersion = kekVersion
-	case w.KEKVersion != kekVersion:
-		return fmt.Errorf("%w: provider %q wrapped with version %q of its key and opened with version %q", keyring.ErrIntegrity, w.Provider, w.KEKVersion, kekVersion)
-	}
-	return nil
-}
-
-// Unwrap opens one wrap and checks what the provider says of it, but not the root
-// itself: compare it, or verify it against the version's key check value.
-func Unwrap(ctx context.Context, km provider.KeyManager, b keyring.Binding, w keyring.Wrap) (root keyring.Root, kekVersion string, err error) {
-	item := provider.UnwrapItem{
-		Wrapped: provider.Wrapped{KEKID: w.KEKID, KEKVersion: w.KEKVersion, Blob: w.Blob},
-		AAD:     b.WrapAAD(),
-	}
-	results, err := km.Unwrap(ctx, []provider.UnwrapItem{item})
-	defer func() {
-		if err != nil { // whatever came with it is nobody's
-			for _, r := range results {
-				r.Plaintext.Wipe()
-			}
-		}
-	}()
-	if err != nil {
-		return root, "", err
-	}
-	if len(results) != 1 {
-		return root, "", provider.Errorf(provider.Internal, "the provider answered %d results for 1 unwrap", len(results))
-	}
-	answer := results[0]
-	if answer.Err != nil {
-		return root, "", answer.Err
-	}
-	if answer.KEKID != "" && answer.KEKID != w.KEKID {
-		return root, "", fmt.Errorf("%w: provider %q opened a wrap of %q and says it used %q", keyring.ErrIntegrity, w.Provider, w.KEKID, answer.KEKID)
-	}
-	root, err = keyring.NewRoot(answer.Plaintext.Reveal())
-	return root, answer.KEKVersion, err
-}
+// number is that of the version to make.
+func (op *operation) number() uint32 { return max(op.record.NextVersion(), op.Above+1) }
 
 // commit is the one transaction that makes the version exist and encrypt. It is
 // not cut short by ctx: past this point there is nothing left to wait for.
-func (op *operation) commit(ctx context.Context, m material) (store.Key, error) {
-	op.made = m.kcv
+func (op *operation) commit(ctx context.Context, m wrapping.Material) (store.Key, error) {
+	op.made = m.KCV
 	update, cancel := context.WithTimeout(context.WithoutCancel(ctx), op.IntentTTL/4)
 	defer cancel()
 	key, err := op.Store.Update(update, store.Update{
@@ -262,7 +152,7 @@ func (op *operation) commit(ctx context.Context, m material) (store.Key, error) 
 	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	if now, lookErr := op.Store.Key(look, op.Key); lookErr == nil {
-		if v, ok := now.Version(m.binding.Version); ok && v.KCV == m.kcv {
+		if v, ok := now.Version(m.Binding.Version); ok && v.KCV == m.KCV {
 			return now, nil
 		}
 	}
@@ -270,18 +160,18 @@ func (op *operation) commit(ctx context.Context, m material) (store.Key, error) 
 }
 
 // apply changes the record inside the transaction.
-func (op *operation) apply(rec *keyring.Record, m material) ([]history.Event, error) {
+func (op *operation) apply(rec *keyring.Record, m wrapping.Material) ([]history.Event, error) {
 	if op.kind == "create" {
 		*rec = op.record
 		rec.Versions = nil
 	}
-	if rec.Primary != op.record.Primary || rec.NextVersion() != m.binding.Version {
+	if rec.Primary != op.record.Primary || rec.NextVersion() != op.record.NextVersion() {
 		return nil, fmt.Errorf("%w: key %q is at version %d now", ErrRotated, op.Key, rec.Primary)
 	}
-	now, number := op.now(), m.binding.Version
+	now, number := op.now(), m.Binding.Version
 	err := rec.AddVersion(keyring.Version{
-		Number: number, Label: keyring.VersionLabel(number), Algorithm: m.binding.Algorithm,
-		Created: now, Reason: op.Reason, KCV: m.kcv, Wraps: m.wraps,
+		Number: number, Label: keyring.VersionLabel(number), Algorithm: m.Binding.Algorithm,
+		Created: now, Reason: op.Reason, KCV: m.KCV, Wraps: m.Wraps,
 	})
 	if err != nil {
 		return nil, err
@@ -290,7 +180,7 @@ func (op *operation) apply(rec *keyring.Record, m material) ([]history.Event, er
 		return nil, err
 	}
 	creation := op.event(history.Creation, now)
-	creation.Version, creation.Details = number, creationDetails(m)
+	creation.Version, creation.Details = number, op.creationDetails(m)
 	if op.kind == "create" {
 		return []history.Event{creation}, nil
 	}
@@ -302,9 +192,13 @@ func (op *operation) apply(rec *keyring.Record, m material) ([]history.Event, er
 // creationDetails says under which keys of which key managers a version was born.
 // The names are final: `algorithm`, and `kek_id.P` and `kek_version.P` for each
 // provider P.
-func creationDetails(m material) map[string]string {
-	details := map[string]string{"algorithm": string(m.binding.Algorithm)}
-	for _, w := range m.wraps {
+func (op *operation) creationDetails(m wrapping.Material) map[string]string {
+	details := maps.Clone(op.Details)
+	if details == nil {
+		details = make(map[string]string)
+	}
+	details["algorithm"] = string(m.Binding.Algorithm)
+	for _, w := range m.Wraps {
 		details["kek_id."+w.Provider] = w.KEKID
 		details["kek_version."+w.Provider] = w.KEKVersion
 	}
@@ -323,7 +217,7 @@ func (op *operation) abandon(ctx context.Context, cause error) {
 	failure := store.Update{
 		Name: op.Key, Fence: &op.intent,
 		Apply: func(rec *keyring.Record) ([]history.Event, error) {
-			if v, ok := rec.Version(op.record.NextVersion()); ok && v.KCV == op.made {
+			if v, ok := rec.Version(op.number()); ok && v.KCV == op.made {
 				return nil, errCommitted // its answer was lost
 			}
 			failed := op.event(history.RotationFailed, op.now())

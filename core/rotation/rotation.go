@@ -20,8 +20,8 @@ import (
 
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
-	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/store"
+	"github.com/keyrotor/keyrotor/core/wrapping"
 )
 
 // ErrRotated: another process rotated the key while this rotation waited for its
@@ -39,18 +39,12 @@ type Step string
 const (
 	StepWaiting   Step = "waiting"
 	StepIntent    Step = "intent"
-	StepGenerated Step = "generated"
-	StepWrapped   Step = "wrapped"
-	StepProved    Step = "proved"
+	StepGenerated      = Step(wrapping.Generated)
+	StepWrapped        = Step(wrapping.Wrapped)
+	StepProved         = Step(wrapping.Proved)
 	StepCommitted Step = "committed"
 	StepAnnounced Step = "announced"
 )
-
-// KeyManager is a provider together with what it says of itself.
-type KeyManager interface {
-	provider.KeyManager
-	Info() provider.Info
-}
 
 // Store is what rotation needs to persist.
 type Store interface {
@@ -62,7 +56,7 @@ type Store interface {
 type Config struct {
 	Store Store
 	// KeyManager answers the provider of a name.
-	KeyManager func(name string) (KeyManager, error)
+	KeyManager func(name string) (wrapping.KeyManager, error)
 	// Actor goes into every event, e.g. "user@host".
 	Actor string
 	// IntentTTL is DefaultIntentTTL if zero.
@@ -111,6 +105,14 @@ type Request struct {
 	Key    string
 	Reason keyring.Reason
 	Note   string
+	// Root is used for the version instead of a new one: an import. It is wiped when
+	// the call ends. The zero Root has one drawn.
+	Root keyring.Root
+	// Details stand in the creation event beside what is always there.
+	Details map[string]string
+	// Above is a version number that is taken outside of this store, as is every one
+	// below it: the new version gets a higher one.
+	Above uint32
 }
 
 // check refuses what would stand in the history for ever.

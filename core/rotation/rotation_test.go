@@ -18,6 +18,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
+	"github.com/keyrotor/keyrotor/core/wrapping"
 	"github.com/keyrotor/keyrotor/testing/faults"
 )
 
@@ -47,7 +48,7 @@ func (b *bench) newRotator(t *testing.T, onStep func(string, rotation.Step)) *ro
 	r, err := rotation.New(rotation.Config{
 		Store: b.store, Actor: "test@host", OnStep: onStep,
 		Announce: func(_ rotation.Result, c *keyring.Cipher) { b.opened.Store(c.Version()) },
-		KeyManager: func(name string) (rotation.KeyManager, error) {
+		KeyManager: func(name string) (wrapping.KeyManager, error) {
 			switch name {
 			case "a":
 				return b.a, nil
@@ -240,7 +241,7 @@ func TestLostAnswer(t *testing.T) {
 	b.create(t)
 	r, err := rotation.New(rotation.Config{
 		Store: lossyStore{b.store}, Actor: "test@host",
-		KeyManager: func(string) (rotation.KeyManager, error) { return b.a, nil },
+		KeyManager: func(string) (wrapping.KeyManager, error) { return b.a, nil },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -278,7 +279,7 @@ func TestUnknownOutcome(t *testing.T) {
 	b.create(t)
 	r, err := rotation.New(rotation.Config{
 		Store: blindStore{lossyStore{b.store}, new(bool)}, Actor: "test@host",
-		KeyManager: func(string) (rotation.KeyManager, error) { return b.a, nil },
+		KeyManager: func(string) (wrapping.KeyManager, error) { return b.a, nil },
 	})
 	if err != nil {
 		t.Fatal(err)

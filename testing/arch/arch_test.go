@@ -108,14 +108,15 @@ var mayImport = map[string][]string{
 	"core/store":        {"core/history", "core/keyring"},
 	"core/store/sqlite": {"core/history", "core/keyring", "core/store"},
 	"core/config":       {"core/keyring", "core/provider"},
-	"core/rotation":     {"core/history", "core/keyring", "core/provider", "core/store"},
+	"core/wrapping":     {"core/keyring", "core/provider"},
+	"core/rotation":     {"core/history", "core/keyring", "core/provider", "core/store", "core/wrapping"},
 	"core/engine": {
-		"core/history", "core/keyring", "core/provider", "core/rotation", "core/store",
+		"core/history", "core/keyring", "core/provider", "core/rotation", "core/store", "core/wrapping",
 	},
 	"core/reencrypt": {"core/keyring", "core/provider", "core/store"},
 	"core": {
 		"core/catalog", "core/config", "core/engine", "core/keyring", "core/provider", "core/rotation",
-		"core/store", "core/store/sqlite",
+		"core/store", "core/store/sqlite", "core/wrapping",
 	},
 }
 

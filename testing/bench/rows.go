@@ -20,9 +20,9 @@ import (
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
-	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
+	"github.com/keyrotor/keyrotor/core/wrapping"
 	"github.com/keyrotor/keyrotor/providers/local"
 )
 
@@ -57,7 +57,7 @@ func newRows(ctx context.Context) ([]row, func() error, error) {
 	}
 	e, err := engine.New(engine.Config{
 		Store: st, Actor: "bench@host",
-		KeyManager: func(string) (rotation.KeyManager, error) { return km, nil },
+		KeyManager: func(string) (wrapping.KeyManager, error) { return km, nil },
 	})
 	if err != nil {
 		return nil, nil, err
