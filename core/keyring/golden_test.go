@@ -171,22 +171,26 @@ func goldenRecord() (StoreID, *Record) {
 	}
 }
 
-// TestGoldenDigest: events in old histories carry this digest.
+// TestGoldenDigest: events in old histories carry these digests, one for each
+// encoding.
 func TestGoldenDigest(t *testing.T) {
-	store, rec := goldenRecord()
-	path := filepath.Join("testdata", "record-digest.txt")
-	got := rec.Digest(store).String() + "\n"
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+	for file, blockReads := range map[string]bool{"record-digest.txt": false, "record-digest-v2.txt": true} {
+		store, rec := goldenRecord()
+		rec.Settings.BlockReads = blockReads
+		path := filepath.Join("testdata", file)
+		got := rec.Digest(store).String() + "\n"
+		if *update {
+			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("digest = %s, the golden file has %s", got, want)
+		if got != string(want) {
+			t.Errorf("digest = %s, %s has %s", got, file, want)
+		}
 	}
 }
 
@@ -197,8 +201,8 @@ func TestVerify(t *testing.T) {
 		t.Error(err)
 	}
 	for text, want := range map[string]error{
-		"": ErrNewer, "v2:" + digest[3:]: ErrNewer, digest[3:]: ErrNewer,
-		digest[:len(digest)-1]: ErrIntegrity, "v1:": ErrIntegrity,
+		"": ErrNewer, "v3:" + digest[3:]: ErrNewer, digest[3:]: ErrNewer, "v0:" + digest[3:]: ErrNewer,
+		digest[:len(digest)-1]: ErrIntegrity, "v1:": ErrIntegrity, "v2:" + digest[3:]: ErrIntegrity,
 	} {
 		if err := rec.Verify(store, text); !errors.Is(err, want) {
 			t.Errorf("Verify(%q) = %v, want %v", text, err, want)
@@ -217,6 +221,7 @@ func TestDigestCoversEverything(t *testing.T) {
 		"primary":        func(r *Record) { r.Primary = 1 },
 		"algorithm":      func(r *Record) { r.Settings.Algorithm = XChaCha20Poly1305 },
 		"minimum":        func(r *Record) { r.Settings.MinDecryptVersion = 0 },
+		"block reads":    func(r *Record) { r.Settings.BlockReads = true },
 		"limit":          func(r *Record) { r.Settings.HardLimit-- },
 		"wrap with":      func(r *Record) { r.Settings.WrapWith = []string{"dr", "prod"} },
 		"number":         func(r *Record) { r.Versions[1].Number = 2 },

@@ -103,6 +103,8 @@ type Settings struct {
 	Algorithm Algorithm
 	// MinDecryptVersion refuses decryption of versions below it; 0 refuses none.
 	MinDecryptVersion uint32
+	// BlockReads refuses decryption of compromised versions too.
+	BlockReads bool
 	// HardLimit is the number of uses at which a version stops encrypting.
 	HardLimit uint64
 	// WrapWith names the providers that wrap each new version, in order.

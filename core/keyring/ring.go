@@ -42,7 +42,7 @@ func (r *Ring) Update(rec *Record) {
 	old := r.view.Load()
 	for i := range rec.Versions {
 		v := &rec.Versions[i]
-		s := slot{number: v.Number, readable: v.State.CanDecrypt() && v.Number >= rec.Settings.MinDecryptVersion}
+		s := slot{number: v.Number, readable: rec.readable(v)}
 		// Versions are only ever appended, so a known one is at its old place.
 		if old != nil && i < len(old.slots) && old.record.Versions[i].Number == v.Number {
 			s.cipher = old.slots[i].cipher

@@ -44,10 +44,19 @@ func (r *Record) CheckDecrypt(number uint32) error {
 	if !v.State.CanDecrypt() {
 		return fmt.Errorf("%w: version %d of key %q is %s", ErrState, number, r.Name, v.State)
 	}
+	if v.State == Compromised && r.Settings.BlockReads {
+		return fmt.Errorf("%w: version %d of key %q is compromised, and the key blocks reads of compromised versions", ErrState, number, r.Name)
+	}
 	if number < r.Settings.MinDecryptVersion {
 		return fmt.Errorf("%w: version %d of key %q is below its minimum decryption version %d", ErrState, number, r.Name, r.Settings.MinDecryptVersion)
 	}
 	return nil
+}
+
+// readable is CheckDecrypt of a version of the record, without the words.
+func (r *Record) readable(v *Version) bool {
+	return v.State.CanDecrypt() && v.Number >= r.Settings.MinDecryptVersion &&
+		!(v.State == Compromised && r.Settings.BlockReads)
 }
 
 // PrimaryVersion answers the version that encrypts; ErrNoPrimary if there is none.

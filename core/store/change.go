@@ -78,7 +78,7 @@ func activeLast(s keyring.State) int {
 func keyChanged(old, next *keyring.Record) bool {
 	a, b := old.Settings, next.Settings
 	return old.ID != next.ID || old.Primary != next.Primary || a.Algorithm != b.Algorithm ||
-		a.MinDecryptVersion != b.MinDecryptVersion || a.HardLimit != b.HardLimit ||
+		a.MinDecryptVersion != b.MinDecryptVersion || a.BlockReads != b.BlockReads || a.HardLimit != b.HardLimit ||
 		!slices.Equal(a.WrapWith, b.WrapWith)
 }
 

@@ -44,6 +44,7 @@ type Store interface {
 	Keys
 	Intents
 	Leases
+	Attempts
 	Events
 	Log
 	Close() error
@@ -100,7 +101,8 @@ type Update struct {
 	Apply func(*keyring.Record) ([]history.Event, error)
 }
 
-// Intents are claims on keys. An intent is recorded before anything is done
+// Intents are claims on keys, and on what else only one process may work on: a
+// claim's key need not be the name of one ("kek/prod"). An intent is recorded before anything is done
 // outside, and at most one of a key is alive. It ends with the commit, or by End,
 // or it expires on the store's clock. It holds up no update that has no fence: a
 // suspension must not wait for a rotation that hangs.
@@ -117,10 +119,13 @@ type Intents interface {
 // Claim asks for an intent.
 type Claim struct {
 	Key       string
-	Kind      string // "create", "rotate"
+	Kind      string // "create", "rotate", …
 	Operation string
 	Owner     string // identity of the process
-	TTL       time.Duration
+	// Detail is what the operation is about to do outside, in a form of its own. It
+	// is for whoever has to find out after a crash whether it was done.
+	Detail string
+	TTL    time.Duration
 	// Replace is the token of an intent that may be replaced before it expires,
 	// because its owner is known to be gone; 0 replaces none. Were the owner alive
 	// after all, its commit would be fenced.
@@ -133,6 +138,7 @@ type Intent struct {
 	Kind      string
 	Operation string
 	Owner     string
+	Detail    string
 	// Token grows with each claim of the store: the fencing token.
 	Token   uint64
 	Started time.Time
@@ -158,6 +164,9 @@ type Leases interface {
 	// version's hard limit, for at most MaxLeaseTTL. keyring.ErrNoPrimary,
 	// keyring.ErrUsageLimit.
 	Acquire(ctx context.Context, r LeaseRequest) (Lease, error)
+	// Leased answers how many uses of a version are out on leases that have not
+	// expired: so many encryptions under it may still happen.
+	Leased(ctx context.Context, key string, version uint32) (uint64, error)
 	// Return gives a lease back and books what was used of it. Returning one
 	// that has expired changes nothing: it is booked in full already.
 	Return(ctx context.Context, l Lease, used uint64) error
@@ -184,8 +193,22 @@ type Lease struct {
 	Expires time.Time
 }
 
-// Events reads the history.
+// Attempts counts the decryptions that were refused because their version is in
+// quarantine.
+type Attempts interface {
+	// CountAttempts adds to the count of a version, whatever its state.
+	// keyring.ErrUnknownVersion if it does not exist.
+	CountAttempts(ctx context.Context, key string, version uint32, n uint64) error
+	// Attempts answers the count of a version since it was made.
+	Attempts(ctx context.Context, key string, version uint32) (uint64, error)
+}
+
+// Events reads the history, and writes what is about no key.
 type Events interface {
+	// Append adds events that are about the store or a key manager; the events of
+	// keys come with Update. fence, if set, must still be held, and ends with it. The
+	// store gives the events Seq and, where zero, Time. ErrFenced, history.ErrText.
+	Append(ctx context.Context, fence *Intent, events []history.Event) error
 	// Events answers the bytes of events as they were stored, newest first, at
 	// most MaxEvents at once.
 	Events(ctx context.Context, q history.Query) (history.Page, error)

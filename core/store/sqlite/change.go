@@ -43,12 +43,12 @@ func putKey(ctx context.Context, tx *sql.Tx, r *keyring.Record) error {
 		primary = r.Primary
 	}
 	_, err = tx.ExecContext(ctx, `
-		INSERT INTO keys (id, name, created, algorithm, min_decrypt_version, hard_limit, wrap_with, primary_version)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		INSERT INTO keys (id, name, created, algorithm, min_decrypt_version, hard_limit, wrap_with, block_reads, primary_version)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET algorithm = excluded.algorithm, min_decrypt_version = excluded.min_decrypt_version,
-			hard_limit = excluded.hard_limit, wrap_with = excluded.wrap_with, primary_version = excluded.primary_version`,
+			hard_limit = excluded.hard_limit, wrap_with = excluded.wrap_with, block_reads = excluded.block_reads, primary_version = excluded.primary_version`,
 		r.ID[:], r.Name, store.Micros(r.Created), string(r.Settings.Algorithm),
-		r.Settings.MinDecryptVersion, r.Settings.HardLimit, string(list), primary)
+		r.Settings.MinDecryptVersion, r.Settings.HardLimit, string(list), r.Settings.BlockReads, primary)
 	return err
 }
 

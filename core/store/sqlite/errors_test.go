@@ -244,7 +244,7 @@ func TestConstraints(t *testing.T) {
 		"lost primary":      `UPDATE keys SET primary_version = 9`,
 		"short id":          `UPDATE keys SET id = x'00'`,
 		"bad name":          `UPDATE keys SET name = 'a_b'`,
-		"same prefix":       `INSERT INTO keys SELECT substr(id, 1, 8) || zeroblob(8), 'other', 0, '', 0, 0, '[]', NULL FROM keys`,
+		"same prefix":       `INSERT INTO keys SELECT substr(id, 1, 8) || zeroblob(8), 'other', 0, '', 0, 0, '[]', NULL, 0 FROM keys`,
 		"orphan wrap":       `UPDATE wraps SET version = 9 WHERE version = 1`,
 		"version with wrap": `DELETE FROM versions WHERE number = 1`,
 		"empty wrap":        `UPDATE wraps SET blob = x''`,

@@ -14,28 +14,40 @@ import (
 	"github.com/keyrotor/keyrotor/core/store/storetest"
 )
 
-// TestVersion1 opens a database that version 1 of the schema wrote, and reads
-// everything in it. With -update both files are written anew, which is right only
-// as long as no version was released.
-func TestVersion1(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "v1.db")
+// TestEarlierVersions opens a database of each version of the schema, and reads
+// everything in it. With -update the one of the newest version is written anew,
+// which is right only as long as that version was not released; the others are
+// what their builds wrote.
+func TestEarlierVersions(t *testing.T) {
 	if *update {
-		writeVersion1(t, filepath.Join("testdata", "v1.db"))
+		writeNewest(t, filepath.Join("testdata", newest+".db"))
 	}
-	b, err := os.ReadFile(filepath.Join("testdata", "v1.db"))
-	if err != nil {
-		t.Fatal(err)
+	for _, version := range []string{"v1", newest} {
+		t.Run(version, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "earlier.db")
+			b, err := os.ReadFile(filepath.Join("testdata", version+".db"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s := openAt(t, path, nil)
+			if err := storetest.CheckLog(t.Context(), s); err != nil {
+				t.Error(err)
+			}
+			golden(t, version+".txt", dump(t, s))
+			worksOn(t, s)
+		})
 	}
-	if err := os.WriteFile(path, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s := openAt(t, path, nil)
-	if err := storetest.CheckLog(t.Context(), s); err != nil {
-		t.Error(err)
-	}
-	golden(t, "v1.txt", dump(t, s))
+}
 
-	// It works on, too.
+// newest is the version of the schema that this build writes.
+const newest = "v2"
+
+// worksOn changes an earlier database.
+func worksOn(t *testing.T, s *Store) {
+	t.Helper()
 	before, err := s.Key(t.Context(), "payments")
 	if err != nil {
 		t.Fatal(err)
@@ -69,11 +81,21 @@ func dump(t *testing.T, s *Store) []byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&b, "\nkey %s, id %v, created %v\n  digest %v, in the last event %s\n  settings %+v\n  primary %d\n",
-			k.Name, k.ID, k.Created, k.Digest(s.ID()), k.LastDigest, k.Settings, k.Primary)
+		fmt.Fprintf(&b, "\nkey %s, id %v, created %v\n  digest %v, in the last event %s\n", k.Name, k.ID, k.Created, k.Digest(s.ID()), k.LastDigest)
+		set := k.Settings
+		fmt.Fprintf(&b, "  settings {Algorithm:%s MinDecryptVersion:%d HardLimit:%d WrapWith:%v}\n  primary %d\n",
+			set.Algorithm, set.MinDecryptVersion, set.HardLimit, set.WrapWith, k.Primary)
+		if set.BlockReads {
+			fmt.Fprintln(&b, "  blocks reads of compromised versions")
+		}
 		for _, v := range k.Versions {
 			fmt.Fprintf(&b, "  version %d, label %s, %s, %s, reason %s, kcv %v, uses %d\n    created %v\n    activated %v\n    state changed %v\n",
 				v.Number, v.Label, v.State, v.Algorithm, v.Reason, v.KCV, k.Uses[v.Number], v.Created, v.Activated, v.StateChanged)
+			if n, err := s.Attempts(t.Context(), name, v.Number); err != nil {
+				t.Fatal(err)
+			} else if n > 0 {
+				fmt.Fprintf(&b, "    %d attempts\n", n)
+			}
 			for _, w := range v.Wraps {
 				fmt.Fprintf(&b, "    wrap by %s, kek %s, version %s, created %v\n      %x\n", w.Provider, w.KEKID, w.KEKVersion, w.Created, w.Blob)
 			}
@@ -85,7 +107,8 @@ func dump(t *testing.T, s *Store) []byte {
 	}
 	fmt.Fprintln(&b)
 	for _, in := range intents {
-		fmt.Fprintf(&b, "intent %+v\n", in)
+		fmt.Fprintf(&b, "intent {Key:%s Kind:%s Operation:%s Owner:%s Token:%d Started:%v Expires:%v}%s\n",
+			in.Key, in.Kind, in.Operation, in.Owner, in.Token, in.Started, in.Expires, in.Detail)
 	}
 	page, err := s.Events(t.Context(), history.Query{})
 	if err != nil {
@@ -97,7 +120,7 @@ func dump(t *testing.T, s *Store) []byte {
 	return b.Bytes()
 }
 
-func writeVersion1(t *testing.T, path string) {
+func writeNewest(t *testing.T, path string) {
 	t.Helper()
 	clock := time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)
 	now := func() time.Time { clock = clock.Add(time.Second); return clock }
@@ -129,7 +152,31 @@ func writeVersion1(t *testing.T, path string) {
 	if _, err := s.Begin(t.Context(), store.Claim{Key: "payments", Kind: "rotate", Operation: "op", Owner: "p1", TTL: time.Minute}); err != nil {
 		t.Fatal(err)
 	}
+	writeLifecycle(t, s)
 	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// writeLifecycle uses what version 2 added.
+func writeLifecycle(t *testing.T, s *Store) {
+	t.Helper()
+	_, err := s.Update(t.Context(), store.Update{Name: "orders", Apply: func(r *keyring.Record) ([]history.Event, error) {
+		r.Settings.BlockReads = true
+		return []history.Event{{Type: history.ConfigChange, Details: map[string]string{"block_reads": "true"}}}, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CountAttempts(t.Context(), "payments", 2, 3); err != nil {
+		t.Fatal(err)
+	}
+	claim := store.Claim{Key: "kek/local", Kind: "rotate-kek", Operation: "op2", Owner: "p1", TTL: time.Minute, Detail: `{"expected":"1"}`}
+	if _, err := s.Begin(t.Context(), claim); err != nil {
+		t.Fatal(err)
+	}
+	event := history.Event{Type: history.KEKRotated, Provider: "local", KEKVersion: "2"}
+	if err := s.Append(t.Context(), nil, []history.Event{event}); err != nil {
 		t.Fatal(err)
 	}
 }

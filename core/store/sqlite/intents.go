@@ -38,7 +38,7 @@ func (s *Store) Begin(ctx context.Context, c store.Claim) (store.Intent, error) 
 // putIntent records the claim with the next token of the store.
 func putIntent(ctx context.Context, tx *sql.Tx, c store.Claim, now time.Time) (store.Intent, error) {
 	in := store.Intent{
-		Key: c.Key, Kind: c.Kind, Operation: c.Operation, Owner: c.Owner,
+		Key: c.Key, Kind: c.Kind, Operation: c.Operation, Owner: c.Owner, Detail: c.Detail,
 		Started: now, Expires: now.Add(c.TTL).Truncate(time.Microsecond),
 	}
 	err := tx.QueryRowContext(ctx, `UPDATE meta SET fence = fence + 1 RETURNING fence`).Scan(&in.Token)
@@ -46,8 +46,8 @@ func putIntent(ctx context.Context, tx *sql.Tx, c store.Claim, now time.Time) (s
 		return store.Intent{}, err
 	}
 	_, err = tx.ExecContext(ctx, `
-		INSERT OR REPLACE INTO intents (key, kind, operation, owner, token, started, expires) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		in.Key, in.Kind, in.Operation, in.Owner, in.Token, store.Micros(in.Started), store.Micros(in.Expires))
+		INSERT OR REPLACE INTO intents (key, kind, operation, owner, token, started, expires, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		in.Key, in.Kind, in.Operation, in.Owner, in.Token, store.Micros(in.Started), store.Micros(in.Expires), in.Detail)
 	return in, err
 }
 
@@ -61,7 +61,7 @@ func endIntent(ctx context.Context, tx *sql.Tx, in store.Intent) error {
 	return err
 }
 
-const intentColumns = `SELECT key, kind, operation, owner, token, started, expires FROM intents `
+const intentColumns = `SELECT key, kind, operation, owner, token, started, expires, detail FROM intents `
 
 // Intents lists the claims in the order in which they were made.
 func (s *Store) Intents(ctx context.Context) ([]store.Intent, error) {
@@ -91,7 +91,7 @@ func readIntent(ctx context.Context, db querier, key string) (store.Intent, erro
 func scanIntent(row interface{ Scan(...any) error }) (store.Intent, error) {
 	var in store.Intent
 	var started, expires int64
-	err := row.Scan(&in.Key, &in.Kind, &in.Operation, &in.Owner, &in.Token, &started, &expires)
+	err := row.Scan(&in.Key, &in.Kind, &in.Operation, &in.Owner, &in.Token, &started, &expires, &in.Detail)
 	in.Started, in.Expires = store.FromMicros(started), store.FromMicros(expires)
 	return in, err
 }

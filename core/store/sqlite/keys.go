@@ -91,7 +91,7 @@ func readKey(ctx context.Context, db querier, name string) (store.Key, error) {
 // readRecord reads the key's own row, and makes room for its versions.
 func readRecord(ctx context.Context, db querier, name string, key *store.Key) error {
 	const query = `
-		SELECT id, name, created, algorithm, min_decrypt_version, hard_limit, wrap_with, coalesce(primary_version, 0),
+		SELECT id, name, created, algorithm, min_decrypt_version, hard_limit, wrap_with, block_reads, coalesce(primary_version, 0),
 			(SELECT count(*) FROM versions WHERE key_id = keys.id)
 		FROM keys WHERE name = ?`
 	var created int64
@@ -99,7 +99,7 @@ func readRecord(ctx context.Context, db querier, name string, key *store.Key) er
 	var wrapWith []byte
 	err := db.QueryRowContext(ctx, query, name).Scan(
 		fixed(key.ID[:]), &key.Name, &created, &key.Settings.Algorithm,
-		&key.Settings.MinDecryptVersion, &key.Settings.HardLimit, &wrapWith, &key.Primary, &versions)
+		&key.Settings.MinDecryptVersion, &key.Settings.HardLimit, &wrapWith, &key.Settings.BlockReads, &key.Primary, &versions)
 	if errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("%w: %q", keyring.ErrUnknownKey, name)
 	}

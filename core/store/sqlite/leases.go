@@ -93,6 +93,18 @@ func (s *Store) bookExpired(ctx context.Context, tx *sql.Tx) error {
 	return err
 }
 
+// Leased answers how many uses of a version are out on lease.
+func (s *Store) Leased(ctx context.Context, key string, version uint32) (uint64, error) {
+	var count uint64
+	err := s.read(ctx, "read leases", func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `
+			SELECT coalesce(sum(l.count), 0) FROM leases AS l JOIN keys AS k ON k.id = l.key_id
+			WHERE k.name = ? AND l.version = ? AND l.expires > ?`,
+			key, version, store.Micros(s.now())).Scan(&count)
+	})
+	return count, err
+}
+
 // Return books what was used of a lease and ends it.
 func (s *Store) Return(ctx context.Context, l store.Lease, used uint64) error {
 	if used > l.Count {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
@@ -15,7 +16,7 @@ import (
 func (s *Store) Update(ctx context.Context, u store.Update) (store.Key, error) {
 	var key store.Key
 	err := s.write(ctx, "update key", func(tx *sql.Tx) error {
-		if err := s.checkFence(ctx, tx, u); err != nil {
+		if err := s.checkFence(ctx, tx, u.Name, u.Fence); err != nil {
 			return err
 		}
 		old, err := s.keyToUpdate(ctx, tx, u)
@@ -87,30 +88,58 @@ func (s *Store) commit(ctx context.Context, tx *sql.Tx, u store.Update, old stor
 			return err
 		}
 	}
-	if u.Fence == nil {
+	return endFence(ctx, tx, u.Fence)
+}
+
+// Append adds events that are about no key.
+func (s *Store) Append(ctx context.Context, fence *store.Intent, events []history.Event) error {
+	events = slices.Clone(events)
+	return s.write(ctx, "append events", func(tx *sql.Tx) error {
+		if fence != nil {
+			if err := s.checkFence(ctx, tx, fence.Key, fence); err != nil {
+				return err
+			}
+		}
+		for i := range events {
+			if events[i].Key != "" {
+				return fmt.Errorf("%w: an event of key %q was appended without an update of the key", store.ErrRecord, events[i].Key)
+			}
+			if events[i].Time.IsZero() {
+				events[i].Time = s.now()
+			}
+		}
+		if err := appendEvents(ctx, tx, events); err != nil {
+			return err
+		}
+		return endFence(ctx, tx, fence)
+	})
+}
+
+func endFence(ctx context.Context, tx *sql.Tx, fence *store.Intent) error {
+	if fence == nil {
 		return nil
 	}
-	return endIntent(ctx, tx, *u.Fence)
+	return endIntent(ctx, tx, *fence)
 }
 
 // checkFence: a claim that expired, or that another process has taken over, must
 // not commit.
-func (s *Store) checkFence(ctx context.Context, tx *sql.Tx, u store.Update) error {
-	if u.Fence == nil {
+func (s *Store) checkFence(ctx context.Context, tx *sql.Tx, name string, fence *store.Intent) error {
+	if fence == nil {
 		return nil
 	}
-	if u.Fence.Key != u.Name {
-		return fmt.Errorf("%w: the claim is on key %q, the update on %q", store.ErrFenced, u.Fence.Key, u.Name)
+	if fence.Key != name {
+		return fmt.Errorf("%w: the claim is on key %q, the update on %q", store.ErrFenced, fence.Key, name)
 	}
 	var held bool
 	err := tx.QueryRowContext(ctx, `
 		SELECT EXISTS (SELECT 1 FROM intents WHERE key = ? AND owner = ? AND token = ? AND expires > ?)`,
-		u.Name, u.Fence.Owner, u.Fence.Token, store.Micros(s.now())).Scan(&held)
+		name, fence.Owner, fence.Token, store.Micros(s.now())).Scan(&held)
 	if err != nil {
 		return err
 	}
 	if !held {
-		return fmt.Errorf("%w: key %q, operation %s: nothing was changed; look at the key and start again", store.ErrFenced, u.Name, u.Fence.Operation)
+		return fmt.Errorf("%w: key %q, operation %s: nothing was changed; look at the key and start again", store.ErrFenced, name, fence.Operation)
 	}
 	return nil
 }

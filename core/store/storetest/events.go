@@ -168,3 +168,49 @@ func testEventRefused(s *suite) {
 		s.Errorf("%d events, want 1", len(events))
 	}
 }
+
+// testEventsOfNoKey: what is about the store or a key manager stands in the same
+// log, and under the same fence.
+func testEventsOfNoKey(s *suite) {
+	key := s.create("payments")
+	at := s.clock.Now().Add(-time.Hour)
+	kek := s.begin(claim("kek/prod", "p1"))
+	given := []history.Event{{Type: history.KEKRotated, Provider: "prod"}, {Type: history.Restored, Time: at}}
+	if err := s.Append(s.Context(), &kek, given); err != nil {
+		s.Fatal(err)
+	}
+	s.claims()
+	if !given[0].Time.IsZero() {
+		s.Error("Append changed what it was given")
+	}
+	events, _ := s.events()
+	now := s.clock.Now().UTC().Truncate(time.Microsecond)
+	if len(events) != 3 || events[1].Key != "" || events[1].Digest != "" || !events[1].Time.Equal(now) ||
+		!events[2].Time.Equal(at.Truncate(time.Microsecond)) {
+		s.Errorf("the history reads %+v", events)
+	}
+	s.checkRoot()
+	if after, err := s.Key(s.Context(), "payments"); err != nil || after.LastDigest != key.LastDigest {
+		s.Errorf("the digest of a key went from %q to %q, %v", key.LastDigest, after.LastDigest, err)
+	}
+
+	other := s.begin(claim("kek/prod", "p2"))
+	for what, c := range map[string]struct {
+		fence *store.Intent
+		event history.Event
+		want  error
+	}{
+		"a fence that was lost": {&kek, history.Event{Type: history.KEKRotated}, store.ErrFenced},
+		"an event of a key":     {&other, history.Event{Type: history.Usage, Key: "payments"}, store.ErrRecord},
+		"a text of two lines":   {nil, history.Event{Type: history.KEKRotated, Actor: "a\nb"}, history.ErrText},
+	} {
+		err := s.Append(s.Context(), c.fence, []history.Event{{Type: history.KEKRotated}, c.event})
+		if !errors.Is(err, c.want) {
+			s.Errorf("%s: %v, want %v", what, err, c.want)
+		}
+	}
+	s.claims(other)
+	if again, _ := s.events(); len(again) != len(events) {
+		s.Errorf("refused events are in the history: %+v", again[len(events):])
+	}
+}

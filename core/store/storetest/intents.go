@@ -69,7 +69,12 @@ func testClaims(s *suite) {
 			s.Errorf("a second claim by %s: %v", owner, err)
 		}
 	}
-	other := s.begin(claim("orders", "p2"))
+	kek := claim("kek/prod", "p2") // what is claimed need not be a key
+	kek.Detail = `{"expected":"3"}`
+	other := s.begin(kek)
+	if other.Detail != kek.Detail {
+		s.Errorf("the detail of a claim reads %q", other.Detail)
+	}
 	s.claims(first, other)
 
 	if err := s.End(s.Context(), first); err != nil {

@@ -166,3 +166,51 @@ func testRacingLeases(s *suite) {
 	}
 	s.count("payments", 1, 1000)
 }
+
+// testLeased: what is out on lease is told by version, and until it expires.
+func testLeased(s *suite) {
+	s.create("payments")
+	first := s.acquire(64)
+	s.acquire(10)
+	s.change("payments", func(r *keyring.Record) { s.addVersion(r) })
+	s.acquire(7)
+	s.leased(1, 74)
+	s.leased(2, 7)
+	s.leased(3, 0)
+	s.giveBack(first, 5)
+	s.leased(1, 10)
+	s.clock.Advance(time.Minute)
+	s.leased(1, 0)
+	s.leased(2, 0)
+	s.count("payments", 1, 15) // expired leases count as used
+}
+
+func (s *suite) leased(version uint32, want uint64) {
+	s.Helper()
+	if got, err := s.Leased(s.Context(), "payments", version); err != nil || got != want {
+		s.Errorf("out on lease of version %d: %d, %v, want %d", version, got, err, want)
+	}
+}
+
+// testAttempts: refused decryptions are counted for good, by version.
+func testAttempts(s *suite) {
+	s.create("payments")
+	s.create("orders")
+	for _, n := range []uint64{3, 0, 4} {
+		if err := s.CountAttempts(s.Context(), "payments", 1, n); err != nil {
+			s.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		key     string
+		version uint32
+		want    uint64
+	}{{"payments", 1, 7}, {"payments", 2, 0}, {"orders", 1, 0}, {"nothing", 1, 0}} {
+		if got, err := s.Attempts(s.Context(), c.key, c.version); err != nil || got != c.want {
+			s.Errorf("attempts on version %d of %s: %d, %v, want %d", c.version, c.key, got, err, c.want)
+		}
+	}
+	if err := s.CountAttempts(s.Context(), "payments", 2, 1); !errors.Is(err, keyring.ErrUnknownVersion) {
+		s.Errorf("counted on a version that does not exist: %v", err)
+	}
+}

@@ -70,9 +70,10 @@ func drawRecord(t *rapid.T, name string, old *keyring.Record) keyring.Record {
 		}
 	}
 	r.Settings = keyring.Settings{
-		Algorithm: drawAlgorithm(t),
-		HardLimit: rapid.Uint64Range(1, keyring.MaxUses).Draw(t, "limit"),
-		WrapWith:  rapid.SliceOfN(text(), 0, 3).Draw(t, "wrapWith"),
+		Algorithm:  drawAlgorithm(t),
+		BlockReads: rapid.Bool().Draw(t, "blockReads"),
+		HardLimit:  rapid.Uint64Range(1, keyring.MaxUses).Draw(t, "limit"),
+		WrapWith:   rapid.SliceOfN(text(), 0, 3).Draw(t, "wrapWith"),
 	}
 	last := uint32(0)
 	if len(numbers) > 0 {

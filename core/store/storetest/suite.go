@@ -49,6 +49,9 @@ func Run(t *testing.T, open Open) {
 		"EventPages":           testEventPages,
 		"EventsCarryTheRecord": testEventsCarryTheRecord,
 		"EventRefused":         testEventRefused,
+		"EventsOfNoKey":        testEventsOfNoKey,
+		"Attempts":             testAttempts,
+		"Leased":               testLeased,
 		"Root":                 testRoot,
 		"RacingUpdates":        testRacingUpdates,
 	} {

@@ -1,5 +1,7 @@
 migration 0001 0001_initial.sql eee835eae7b63463d21699b1442b3e0a3ab4897a912429ed6cd3b9efa4850007
 
+migration 0002 0002_lifecycle.sql 039dd451e91da8ad15ddda4980cfb1b913165997bee4be26e760f37448c55da9
+
 CREATE INDEX events_by_key ON events (key)
 
 CREATE INDEX events_by_time ON events (time)
@@ -28,6 +30,15 @@ CREATE UNIQUE INDEX versions_one_active ON versions (key_id) WHERE state = 'acti
 
 CREATE INDEX wraps_by_kek ON wraps (provider, kek_id)
 
+CREATE TABLE attempts (
+    key_id  BLOB    NOT NULL,
+    version INTEGER NOT NULL,
+    count   INTEGER NOT NULL CHECK (count >= 1),
+    last    INTEGER NOT NULL,
+    PRIMARY KEY (key_id, version),
+    FOREIGN KEY (key_id, version) REFERENCES versions (key_id, number)
+) STRICT, WITHOUT ROWID
+
 CREATE TABLE events (
     seq     INTEGER PRIMARY KEY CHECK (seq >= 1),
     bytes   BLOB    NOT NULL,
@@ -47,7 +58,7 @@ CREATE TABLE intents (
     token     INTEGER NOT NULL UNIQUE CHECK (token >= 1),
     started   INTEGER NOT NULL,
     expires   INTEGER NOT NULL
-) STRICT, WITHOUT ROWID
+, detail TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID
 
 CREATE TABLE keys (
     id                  BLOB    PRIMARY KEY CHECK (length(id) = 16),
@@ -60,7 +71,7 @@ CREATE TABLE keys (
     min_decrypt_version INTEGER NOT NULL CHECK (min_decrypt_version BETWEEN 0 AND 4294967295),
     hard_limit          INTEGER NOT NULL CHECK (hard_limit >= 0),
     wrap_with           TEXT    NOT NULL CHECK (json_type(wrap_with) = 'array'),
-    primary_version     INTEGER,
+    primary_version     INTEGER, block_reads INTEGER NOT NULL DEFAULT 0 CHECK (block_reads IN (0, 1)),
     FOREIGN KEY (id, primary_version) REFERENCES versions (key_id, number)
         DEFERRABLE INITIALLY DEFERRED
 ) STRICT, WITHOUT ROWID
