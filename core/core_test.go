@@ -15,7 +15,6 @@ import (
 
 	"github.com/keyrotor/keyrotor/core"
 	"github.com/keyrotor/keyrotor/core/config"
-	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/rotation"
 )
@@ -378,7 +377,7 @@ func TestActor(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if _, err := kr.CreateKey(t.Context(), "payments", core.KeyOptions{Algorithm: keyring.XChaCha20Poly1305, Note: "first"}); err != nil {
+	if _, err := kr.CreateKey(t.Context(), "payments", core.KeyOptions{Note: "first"}); err != nil {
 		t.Fatal(err)
 	}
 	page, err := kr.History(t.Context(), historyOf("payments"))

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"crypto/fips140"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,7 +15,10 @@ import (
 // TestIdlePluginIsSmall measures the local plugin after the one thing that takes
 // it much memory for a moment, deriving a key from a passphrase.
 func TestIdlePluginIsSmall(t *testing.T) {
-	const most = 25 << 10 // KiB
+	most := 25 << 10 // KiB
+	if fips140.Enabled() {
+		most += 32 << 10 // what Go's module scratches for entropy, once and for good
+	}
 	h := newHost(t, nil)
 	if err := h.Add("prod", "local", provider.Body{Attributes: map[string]any{
 		"path": filepath.Join(t.TempDir(), "kek.json"), "passphrase": provider.NewSecret([]byte("correct horse")),

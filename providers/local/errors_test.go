@@ -3,6 +3,7 @@ package local
 import (
 	"bytes"
 	"context"
+	"crypto/fips140"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -42,7 +43,7 @@ func forge(t *testing.T, name string, edit func(*content)) []byte {
 // binding of each KEK to its version is left to notice.
 func swapSealedKeys(t *testing.T) []byte {
 	t.Helper()
-	c, _, _, err := decode(golden(t, "argon2id"))
+	c, _, _, err := decode(golden(t, "pbkdf2"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,14 +67,19 @@ func TestBadFiles(t *testing.T) {
 	seal := func(edit func(*sealParams)) []byte {
 		return forge(t, "argon2id", func(c *content) { edit(c.Seal) })
 	}
-	for name, tc := range map[string]struct {
+	type badFile struct {
 		data      []byte
 		mode      fs.FileMode
 		pass      string
 		code      provider.Code
 		cause     error
 		attribute string
-	}{
+	}
+	wrongArgon2id := badFile{data: golden(t, "argon2id"), pass: "wrong", code: provider.Unauthenticated, cause: ErrWrongPassphrase}
+	if fips140.Enabled() {
+		wrongArgon2id.code, wrongArgon2id.cause = provider.Unsupported, ErrFIPS
+	}
+	for name, tc := range map[string]badFile{
 		"group may read":        {data: golden(t, "plain"), mode: 0o640, code: provider.InvalidConfig, cause: ErrPermissions, attribute: "path"},
 		"others may read":       {data: golden(t, "plain"), mode: 0o604, code: provider.InvalidConfig, cause: ErrPermissions, attribute: "path"},
 		"others may execute":    {data: golden(t, "plain"), mode: 0o601, code: provider.InvalidConfig, cause: ErrPermissions, attribute: "path"},
@@ -81,16 +87,16 @@ func TestBadFiles(t *testing.T) {
 		"too large":             {data: make([]byte, maxFileSize+1), code: provider.Integrity, cause: ErrCorrupt},
 		"something follows":     {data: append(golden(t, "plain"), "{}"...), code: provider.Integrity, cause: ErrCorrupt},
 		"altered":               {data: replace("plain", `"primary": 3`, `"primary": 1`), code: provider.Integrity, cause: ErrCorrupt},
-		"altered, sealed":       {data: replace("argon2id", `"primary": 3`, `"primary": 1`), pass: testPassphrase, code: provider.Integrity, cause: ErrCorrupt},
+		"altered, sealed":       {data: replace("pbkdf2", `"primary": 3`, `"primary": 1`), pass: testPassphrase, code: provider.Integrity, cause: ErrCorrupt},
 		"unknown field":         {data: replace("plain", `"checksum"`, `"chequesum"`), code: provider.Integrity, cause: ErrCorrupt},
 		"another program's":     {data: []byte(`{"kind":"Secret"}`), code: provider.InvalidConfig, cause: ErrNotKEKFile, attribute: "path"},
 		"newer format":          {data: []byte(`{"format":"keyrotor-local-kek","version":2,"keys":[]}`), code: provider.Unsupported, cause: ErrFormatVersion},
 		"newer seal":            {data: seal(func(p *sealParams) { p.KDF = "balloon" }), pass: testPassphrase, code: provider.Unsupported, cause: ErrFormatVersion},
 		"no passphrase":         {data: golden(t, "argon2id"), code: provider.Unauthenticated, cause: ErrPassphraseRequired},
 		"passphrase for plain":  {data: golden(t, "plain"), pass: testPassphrase, code: provider.InvalidConfig, cause: ErrPassphraseUnexpected, attribute: "passphrase"},
-		"wrong passphrase":      {data: golden(t, "argon2id"), pass: "wrong", code: provider.Unauthenticated, cause: ErrWrongPassphrase},
+		"wrong, Argon2id":       wrongArgon2id,
 		"wrong, PBKDF2":         {data: golden(t, "pbkdf2"), pass: "wrong", code: provider.Unauthenticated, cause: ErrWrongPassphrase},
-		"primary moved back":    {data: forge(t, "argon2id", func(c *content) { c.Primary, c.Rotation = 1, nil }), pass: testPassphrase, code: provider.Integrity, cause: ErrTampered},
+		"primary moved back":    {data: forge(t, "pbkdf2", func(c *content) { c.Primary, c.Rotation = 1, nil }), pass: testPassphrase, code: provider.Integrity, cause: ErrTampered},
 		"state set back":        {data: forge(t, "pbkdf2", func(c *content) { c.KEKs[0].State = provider.KeyDisabled }), pass: testPassphrase, code: provider.Integrity, cause: ErrTampered},
 		"sealed keys swapped":   {data: swapSealedKeys(t), pass: testPassphrase, code: provider.Integrity, cause: ErrTampered},
 		"Argon2id memory":       {data: seal(func(p *sealParams) { p.Memory = maxArgonMemory + 1 }), pass: testPassphrase, code: provider.LimitExceeded, cause: ErrSealLimits},
