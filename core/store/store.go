@@ -108,7 +108,7 @@ type Update struct {
 // suspension must not wait for a rotation that hangs.
 type Intents interface {
 	// Begin claims a key (which need not exist yet). *HeldError if another claim
-	// is alive. An expired claim is replaced.
+	// is alive. An expired claim is replaced, unless c keeps it.
 	Begin(ctx context.Context, c Claim) (Intent, error)
 	// End gives a claim up. Ending one that is no longer held succeeds.
 	End(ctx context.Context, in Intent) error
@@ -130,6 +130,9 @@ type Claim struct {
 	// because its owner is known to be gone; 0 replaces none. Were the owner alive
 	// after all, its commit would be fenced.
 	Replace uint64
+	// KeepExpired has an expired claim answered like one that is alive, with no Wait,
+	// unless Replace names it: what it was about to do outside must be settled first.
+	KeepExpired bool
 }
 
 // Intent is a claim that was granted.
@@ -206,8 +209,9 @@ type Attempts interface {
 // Events reads the history, and writes what is about no key.
 type Events interface {
 	// Append adds events that are about the store or a key manager; the events of
-	// keys come with Update. fence, if set, must still be held, and ends with it. The
-	// store gives the events Seq and, where zero, Time. ErrFenced, history.ErrText.
+	// keys come with Update. fence, if set, must still be held; it goes on, for what is
+	// claimed here takes several steps. The store gives the events Seq and, where zero,
+	// Time. ErrFenced, history.ErrText.
 	Append(ctx context.Context, fence *Intent, events []history.Event) error
 	// Events answers the bytes of events as they were stored, newest first, at
 	// most MaxEvents at once.

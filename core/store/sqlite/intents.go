@@ -23,8 +23,8 @@ func (s *Store) Begin(ctx context.Context, c store.Claim) (store.Intent, error) 
 		case errors.Is(err, sql.ErrNoRows):
 		case err != nil:
 			return err
-		case now.Before(held.Expires) && held.Token != c.Replace:
-			return &store.HeldError{Intent: held, Wait: held.Expires.Sub(now)}
+		case (c.KeepExpired || now.Before(held.Expires)) && held.Token != c.Replace:
+			return &store.HeldError{Intent: held, Wait: max(held.Expires.Sub(now), 0)}
 		}
 		in, err = putIntent(ctx, tx, c, now)
 		return err

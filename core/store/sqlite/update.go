@@ -108,10 +108,7 @@ func (s *Store) Append(ctx context.Context, fence *store.Intent, events []histor
 				events[i].Time = s.now()
 			}
 		}
-		if err := appendEvents(ctx, tx, events); err != nil {
-			return err
-		}
-		return endFence(ctx, tx, fence)
+		return appendEvents(ctx, tx, events)
 	})
 }
 

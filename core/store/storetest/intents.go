@@ -129,6 +129,33 @@ func testClaimReplaced(s *suite) {
 	}
 }
 
+// testClaimKept: who must settle what an expired claim was about gets to read it.
+func testClaimKept(s *suite) {
+	about := claim("kek/prod", "p1")
+	about.Detail = `{"expected":"3"}`
+	first := s.begin(about)
+	s.clock.Advance(time.Hour)
+	next := claim("kek/prod", "p2")
+	next.KeepExpired = true
+	var held *store.HeldError
+	if _, err := s.Begin(s.Context(), next); !errors.As(err, &held) || held.Intent != first || held.Wait != 0 {
+		s.Errorf("an expired claim that is kept: %v", err)
+	}
+	next.Replace = first.Token + 1
+	if _, err := s.Begin(s.Context(), next); !errors.As(err, &held) {
+		s.Errorf("a claim that names another token: %v", err)
+	}
+	s.claims(first)
+	next.Replace = first.Token
+	second := s.begin(next)
+	s.claims(second)
+	if err := s.End(s.Context(), second); err != nil {
+		s.Fatal(err)
+	}
+	next.Replace = 0
+	s.claims(s.begin(next)) // where nothing is left, nothing is kept
+}
+
 func testFence(s *suite) {
 	s.create("payments")
 	in := s.begin(claim("payments", "p1"))

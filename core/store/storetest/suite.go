@@ -36,6 +36,7 @@ func Run(t *testing.T, open Open) {
 		"Digest":               testDigest,
 		"Claims":               testClaims,
 		"ClaimReplaced":        testClaimReplaced,
+		"ClaimKept":            testClaimKept,
 		"Fence":                testFence,
 		"FenceLostByTakeover":  testFenceLostByTakeover,
 		"FenceLostByTime":      testFenceLostByTime,
