@@ -70,32 +70,16 @@ func (op *operation) run(ctx context.Context) (Result, error) {
 // claim records the intent. While another process holds the key it waits, as long
 // as ctx allows; then it looks whether there is still something to do.
 func (op *operation) claim(ctx context.Context) error {
-	claim := store.Claim{
+	claimer := Claimer{Store: op.Store, Waiting: func() { op.OnStep(op.Key, StepWaiting) }}
+	in, err := claimer.Claim(ctx, store.Claim{
 		Key: op.Key, Kind: op.kind, Operation: op.id,
 		Owner: op.owner.String(), TTL: op.IntentTTL,
+	})
+	if err != nil {
+		return err
 	}
-	for {
-		in, err := op.Store.Begin(ctx, claim)
-		if err == nil {
-			op.intent = in
-			return op.recheck(ctx)
-		}
-		var held *store.HeldError
-		if !errors.As(err, &held) {
-			return err
-		}
-		if ParseOwner(held.Intent.Owner).Gone() {
-			claim.Replace = held.Intent.Token
-			continue
-		}
-		op.OnStep(op.Key, StepWaiting)
-		// The holder may finish long before its claim expires, so look often.
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ctx.Err(), err)
-		case <-time.After(min(held.Wait+time.Millisecond, 200*time.Millisecond)):
-		}
-	}
+	op.intent = in
+	return op.recheck(ctx)
 }
 
 // recheck reads the key again now that nobody else may change it.
