@@ -123,13 +123,33 @@ func (m *Material) generate(ctx context.Context, km KeyManager) (provider.Wrappe
 // Prove opens a new wrap again, as a later process would, and compares. What cannot
 // be read back is never used. It fills in a KEK version that was unknown until then.
 func Prove(ctx context.Context, km provider.KeyManager, b keyring.Binding, root keyring.Root, w *keyring.Wrap) error {
+	return prove(ctx, km, b, w, func(opened keyring.Root) error {
+		if !opened.Equal(root.Bytes) {
+			return fmt.Errorf("%w: provider %q opened another root than it had wrapped; it must not be used until that is explained", keyring.ErrIntegrity, w.Provider)
+		}
+		return nil
+	})
+}
+
+// Verify is Prove for who holds the version's key check value and never saw the
+// root: a key manager moved the wrap on its own.
+func Verify(ctx context.Context, km provider.KeyManager, b keyring.Binding, kcv keyring.KCV, w *keyring.Wrap) error {
+	return prove(ctx, km, b, w, func(opened keyring.Root) error {
+		if err := opened.Verify(b, kcv); err != nil {
+			return fmt.Errorf("provider %q: %w", w.Provider, err)
+		}
+		return nil
+	})
+}
+
+func prove(ctx context.Context, km provider.KeyManager, b keyring.Binding, w *keyring.Wrap, compare func(keyring.Root) error) error {
 	opened, kekVersion, err := Unwrap(ctx, km, b, *w)
 	defer opened.Wipe()
 	if err != nil {
 		return fmt.Errorf("prove the wrap of provider %q: %w", w.Provider, err)
 	}
-	if !opened.Equal(root.Bytes) {
-		return fmt.Errorf("%w: provider %q opened another root than it had wrapped; it must not be used until that is explained", keyring.ErrIntegrity, w.Provider)
+	if err := compare(opened); err != nil {
+		return err
 	}
 	switch {
 	case kekVersion == "":
