@@ -20,11 +20,14 @@ type KeyManager struct {
 	// Calls counts the calls that reach a key manager.
 	Calls atomic.Int64
 
-	mu       sync.Mutex
-	info     provider.Info
-	before   func(ctx context.Context, call string) error
-	onWrap   func([]provider.WrapResult)
-	onUnwrap func([]provider.UnwrapResult)
+	mu         sync.Mutex
+	info       provider.Info
+	before     func(ctx context.Context, call string) error
+	onWrap     func([]provider.WrapResult)
+	onUnwrap   func([]provider.UnwrapResult)
+	onRewrap   func([]provider.WrapResult) []provider.WrapResult
+	onRotate   func(*provider.RotateKeyResponse) error
+	onDescribe func(*provider.DescribeKeyResponse)
 }
 
 // NewLocal makes a key manager with a key-encryption key in a file of its own.
@@ -62,6 +65,27 @@ func (k *KeyManager) OnUnwrap(f func([]provider.UnwrapResult)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.onUnwrap = f
+}
+
+// OnRewrap may change the answers of Rewrap, and how many there are.
+func (k *KeyManager) OnRewrap(f func([]provider.WrapResult) []provider.WrapResult) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.onRewrap = f
+}
+
+// OnRotate may change the answer of a rotation that took place, or lose it.
+func (k *KeyManager) OnRotate(f func(*provider.RotateKeyResponse) error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.onRotate = f
+}
+
+// OnDescribe may change what the key is described as.
+func (k *KeyManager) OnDescribe(f func(*provider.DescribeKeyResponse)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.onDescribe = f
 }
 
 // SetCapabilities replaces what the provider says it can do.
@@ -123,4 +147,46 @@ func (k *KeyManager) Unwrap(ctx context.Context, items []provider.UnwrapItem) ([
 		k.onUnwrap(results)
 	}
 	return results, err
+}
+
+// Rewrap implements provider.KeyManager.
+func (k *KeyManager) Rewrap(ctx context.Context, items []provider.UnwrapItem) ([]provider.WrapResult, error) {
+	if err := k.call(ctx, "Rewrap"); err != nil {
+		return nil, err
+	}
+	results, err := k.KeyManager.Rewrap(ctx, items)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err == nil && k.onRewrap != nil {
+		results = k.onRewrap(results)
+	}
+	return results, err
+}
+
+// RotateKey implements provider.KeyManager.
+func (k *KeyManager) RotateKey(ctx context.Context, req provider.RotateKeyRequest) (provider.RotateKeyResponse, error) {
+	if err := k.call(ctx, "RotateKey"); err != nil {
+		return provider.RotateKeyResponse{}, err
+	}
+	answer, err := k.KeyManager.RotateKey(ctx, req)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err == nil && k.onRotate != nil {
+		err = k.onRotate(&answer)
+	}
+	return answer, err
+}
+
+// DescribeKey implements provider.KeyManager.
+func (k *KeyManager) DescribeKey(ctx context.Context) (provider.DescribeKeyResponse, error) {
+	if err := k.call(ctx, "DescribeKey"); err != nil {
+		return provider.DescribeKeyResponse{}, err
+	}
+	d, err := k.KeyManager.DescribeKey(ctx)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err == nil && k.onDescribe != nil {
+		k.onDescribe(&d)
+	}
+	return d, err
 }
