@@ -110,6 +110,9 @@ var mayImport = map[string][]string{
 	"core/config":       {"core/keyring", "core/provider"},
 	"core/wrapping":     {"core/keyring", "core/provider"},
 	"core/rotation":     {"core/history", "core/keyring", "core/provider", "core/store", "core/wrapping"},
+	"core/rewrap": {
+		"core/history", "core/keyring", "core/provider", "core/rotation", "core/store", "core/wrapping",
+	},
 	"core/engine": {
 		"core/history", "core/keyring", "core/provider", "core/rotation", "core/store", "core/wrapping",
 	},
