@@ -22,6 +22,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/config"
 	"github.com/keyrotor/keyrotor/core/engine"
 	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/rewrap"
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
@@ -42,7 +43,7 @@ type Opener struct {
 	Actor string
 	// Log is silent if nil.
 	Log *slog.Logger
-	// OnStep, if set, is called at each step of a rotation.
+	// OnStep, if set, is called at each step of a rotation, a rewrap or a migration.
 	OnStep func(key string, step rotation.Step)
 	// CreateStore makes the store if there is none. Otherwise that is an error: a
 	// volume that is not mounted must not look like a store without keys.
@@ -66,6 +67,7 @@ type Keyrotor struct {
 	*Setup
 	*engine.Engine
 	store *sqlite.Store
+	mover *rewrap.Mover
 }
 
 // Open reads the config file, opens the store and builds the engine. It calls no key manager and starts no plugin whose schema is
@@ -96,6 +98,12 @@ func (o Opener) Open(ctx context.Context, path string) (kr *Keyrotor, err error)
 	kr.Engine, err = engine.New(engine.Config{
 		Store: kr.store, Actor: actor, Log: o.Log, OnStep: o.OnStep,
 		KeyManager: kr.keyManager,
+	})
+	if err != nil {
+		return kr, err
+	}
+	kr.mover, err = rewrap.New(rewrap.Config{
+		Store: kr.store, Actor: actor, OnStep: o.OnStep, KeyManager: kr.keyManager,
 	})
 	return kr, err
 }

@@ -164,15 +164,20 @@ func mode(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// hold KEY DURATION claims a key of the folder "keys", as another process that
-// rotates it does.
+// hold KEY DURATION [DETAIL] claims a key of the folder "keys", as another process
+// that rotates it does; with DETAIL as one of another machine, which is about to do
+// that outside.
 func hold(ts *testscript.TestScript, _ bool, args []string) {
 	ttl, err := time.ParseDuration(args[1])
 	ts.Check(err)
 	s, err := sqlite.Open(context.Background(), sqlite.Config{Path: filepath.Join(ts.MkAbs("keys"), "keyrotor.db")})
 	ts.Check(err)
-	_, err = s.Begin(context.Background(), store.Claim{
+	claim := store.Claim{
 		Key: args[0], Kind: "rotate", Operation: "another", Owner: rotation.CurrentOwner().String(), TTL: ttl,
-	})
+	}
+	if len(args) > 2 {
+		claim.Kind, claim.Owner, claim.Detail = "rotate-kek", "elsewhere", args[2]
+	}
+	_, err = s.Begin(context.Background(), claim)
 	ts.Check(errors.Join(err, s.Close()))
 }

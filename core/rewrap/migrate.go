@@ -94,6 +94,9 @@ func (g *migration) check(ctx context.Context) error {
 			return err
 		}
 	}
+	if len(g.Keys) == 0 {
+		return fmt.Errorf("%w %q: no key is", ErrNotWrapped, g.From)
+	}
 	for _, name := range g.Keys {
 		key, err := g.Store.Key(ctx, name)
 		switch {

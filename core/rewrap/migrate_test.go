@@ -105,6 +105,7 @@ func TestMigrateRefuses(t *testing.T) {
 		"unknown to":      {MigrationRequest{Keys: []string{"payments"}, From: "a", To: "x"}, nil, `no provider "x"`},
 		"unknown key":     {aToB("payments", "nobody"), keyring.ErrUnknownKey, `"nobody"`},
 		"not wrapped":     {aToB("payments", "orders"), ErrNotWrapped, `provider "a": key "orders" is wrapped by ["c"]`},
+		"no key":          {aToB(), ErrNotWrapped, `provider "a": no key is`},
 		"an unclean note": {MigrationRequest{Keys: []string{"payments"}, From: "a", To: "b", Note: "a\nb"}, history.ErrText, "note"},
 	} {
 		_, err := b.mover.Migrate(t.Context(), c.req)

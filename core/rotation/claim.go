@@ -27,8 +27,9 @@ type Claimer struct {
 // Claim waits, as long as ctx allows, until nobody else holds what c claims. From an
 // owner that is known to be gone it takes over at once.
 func (cl Claimer) Claim(ctx context.Context, c store.Claim) (store.Intent, error) {
+	attempt := c
 	for {
-		in, err := cl.Store.Begin(ctx, c)
+		in, err := cl.Store.Begin(ctx, attempt)
 		if err == nil {
 			return in, nil
 		}
@@ -36,8 +37,9 @@ func (cl Claimer) Claim(ctx context.Context, c store.Claim) (store.Intent, error
 		if !errors.As(err, &held) {
 			return store.Intent{}, err
 		}
+		attempt = c // what was to be inherited may be settled by now
 		if held.Wait <= 0 || ParseOwner(held.Intent.Owner).Gone() {
-			if err := cl.replace(held.Intent, &c); err != nil {
+			if err := cl.replace(held.Intent, &attempt); err != nil {
 				return store.Intent{}, err
 			}
 			continue

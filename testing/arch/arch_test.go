@@ -118,8 +118,8 @@ var mayImport = map[string][]string{
 	},
 	"core/reencrypt": {"core/keyring", "core/provider", "core/store"},
 	"core": {
-		"core/catalog", "core/config", "core/engine", "core/keyring", "core/provider", "core/rotation",
-		"core/store", "core/store/sqlite", "core/wrapping",
+		"core/catalog", "core/config", "core/engine", "core/keyring", "core/provider", "core/rewrap",
+		"core/rotation", "core/store", "core/store/sqlite", "core/wrapping",
 	},
 }
 

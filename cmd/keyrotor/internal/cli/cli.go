@@ -42,6 +42,8 @@ type app struct {
 	log     *slog.Logger
 	// end lets go of what prepare made.
 	end func()
+	// counting: a bar shows where the work has got to.
+	counting bool
 	// misused is an unknown command that was found while asked for its help.
 	misused error
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/catalog"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
+	"github.com/keyrotor/keyrotor/core/rewrap"
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store"
 )
@@ -73,6 +74,8 @@ func codes() []code {
 		{"usage_limit", is(keyring.ErrUsageLimit), "the version may not encrypt any more; rotate the key"},
 		{"fips", is(keyring.ErrFIPS), "not available in FIPS 140 mode"},
 		{"rotated", is(rotation.ErrRotated), "another process rotated the key meanwhile"},
+		{"kek_rotated", is(rewrap.ErrKEKRotated), "somebody else rotated the key-encryption key meanwhile"},
+		{"not_wrapped", is(rewrap.ErrNotWrapped), "the provider does not wrap the key"},
 		{"fenced", is(store.ErrFenced), "another process took the key over; nothing was done"},
 		{"held", as[*store.HeldError], "another process works on the key"},
 		{"store_damaged", func(err error) bool {

@@ -14,6 +14,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/config"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
+	"github.com/keyrotor/keyrotor/core/rewrap"
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store"
 )
@@ -38,6 +39,8 @@ func TestCodeOf(t *testing.T) {
 		"usage_limit":            keyring.ErrUsageLimit,
 		"fips":                   keyring.ErrFIPS,
 		"rotated":                rotation.ErrRotated,
+		"kek_rotated":            rewrap.ErrKEKRotated,
+		"not_wrapped":            rewrap.ErrNotWrapped,
 		"fenced":                 store.ErrFenced,
 		"held":                   &store.HeldError{},
 		"store_damaged":          store.ErrCorrupt,

@@ -128,7 +128,8 @@ A group of commands without a command, e.g. 'keyrotor key', shows its help on
 standard error and exits with 2.
 
 'reencrypt' and 'census' exit with 3 as soon as there is one token or file that
-they list as failed, even if nothing else was there. 'decrypt --lines' and
+they list as failed, even if nothing else was there; so do 'kek rotate', 'kek rewrap'
+and 'key migrate' with a version that stayed as it was. 'decrypt --lines' and
 'encrypt --lines' exit with 3 if some lines were done and some were not, with 1
 if none was done.
 

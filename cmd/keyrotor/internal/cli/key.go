@@ -12,10 +12,10 @@ import (
 func (a *app) keyCommand() *cobra.Command {
 	return a.group(&cobra.Command{
 		Use:   "key",
-		Short: "Create, show and rotate keys",
+		Short: "Create, show, rotate and migrate keys",
 		Example: `  keyrotor key create payments
   keyrotor key rotate payments --reason emergency --note 'laptop stolen'`,
-	}, a.keyCreate(), a.keyList(), a.keyShow(), a.keyRotate())
+	}, a.keyCreate(), a.keyList(), a.keyShow(), a.keyRotate(), a.keyMigrate())
 }
 
 func (a *app) keyCreate() *cobra.Command {

@@ -79,16 +79,16 @@ func (a *app) warn(warnings []config.Problem) {
 	}
 }
 
-// stepped says what a rotation waits for and, to a person who watches, where it is.
+// stepped says what an operation waits for and, to a person who watches, where it is.
 func (a *app) stepped() func(string, rotation.Step) {
 	waiting := false
-	return func(key string, step rotation.Step) {
+	return func(subject string, step rotation.Step) {
 		switch {
 		case step == rotation.StepWaiting && !waiting:
 			waiting = true
-			a.Note("another process works on key %q; waiting for it", key)
-		case step != rotation.StepWaiting && a.Watched():
-			a.Hint("%s: %s", key, step)
+			a.Note("another process works on key %q; waiting for it", subject)
+		case step != rotation.StepWaiting && a.Watched() && !a.counting:
+			a.Hint("%s: %s", subject, step)
 		}
 	}
 }

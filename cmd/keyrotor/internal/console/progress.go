@@ -9,18 +9,30 @@ import (
 // redraw is how often a progress bar is drawn at most.
 const redraw = 100 * time.Millisecond
 
-// Progress is a bar over bytes. A nil one does nothing.
+// Progress is a bar over bytes, or over things that are counted. A nil one does
+// nothing.
 type Progress struct {
 	console *Console
 	bar     *progressbar.ProgressBar
+	counts  bool
 }
 
-// Progress answers a bar if a person watches a terminal that can show one, else nil.
+// Progress answers a bar over bytes if a person watches a terminal that can show one,
+// else nil.
 func (c *Console) Progress() *Progress {
 	if !c.Watched() || c.plain {
 		return nil
 	}
 	return &Progress{console: c}
+}
+
+// Counter is Progress over things that are counted.
+func (c *Console) Counter() *Progress {
+	p := c.Progress()
+	if p != nil {
+		p.counts = true
+	}
+	return p
 }
 
 // Set moves the bar; what is beside it names what is being done. The bar appears
@@ -32,7 +44,7 @@ func (p *Progress) Set(beside string, done, total int64) {
 	if p.bar == nil {
 		p.bar = progressbar.NewOptions64(total,
 			progressbar.OptionSetWriter(p.console.Err),
-			progressbar.OptionShowBytes(true),
+			progressbar.OptionShowBytes(!p.counts),
 			progressbar.OptionThrottle(redraw),
 			progressbar.OptionClearOnFinish(),
 			progressbar.OptionFullWidth(),
