@@ -136,8 +136,7 @@ func (op *kekOperation) setDetail() (err error) {
 func (op *kekOperation) renew(ctx context.Context) error {
 	op.claim.Replace = op.intent.Token
 	in, err := op.Store.Begin(ctx, op.claim)
-	var held *store.HeldError
-	if errors.As(err, &held) {
+	if _, held := errors.AsType[*store.HeldError](err); held {
 		return fmt.Errorf("%w: %s; what was committed stays, and that process goes on with the rest", store.ErrFenced, op.subject())
 	}
 	if err == nil {
