@@ -179,7 +179,7 @@ func TestPin(t *testing.T) {
 	faulty := plugins.lock.Plugins["faulty"]
 	hash := faulty.Hashes[platform()]
 	if faulty.Version != "1.2.3" || faulty.ProtocolMinor != provider.ProtocolMinor ||
-		!reflect.DeepEqual(faulty.Capabilities, provider.Capabilities{provider.CanRotateKey}) {
+		!reflect.DeepEqual(faulty.Capabilities, provider.Capabilities{provider.CanRotateKey, provider.CanGenerateDataKey}) {
 		t.Errorf("pinned %+v", faulty)
 	}
 	if s := faulty.Schemas[hash]; s.Doc != "Misbehaves." || len(s.Attributes) != 4 || s.Attributes[3].Default != int64(3) {

@@ -10,10 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -57,7 +54,7 @@ func TestMain(m *testing.M) {
 
 // build compiles the plugins into dir and pins them in a file beside them.
 func build(dir string) (fixture, error) {
-	for typ, pkg := range map[string]string{"faulty": "./testdata/faulty", "local": "../../plugins/local"} {
+	for typ, pkg := range map[string]string{"faulty": "../../testing/hostile/plugin", "local": "../../plugins/local"} {
 		out, err := exec.Command("go", "build", "-o", filepath.Join(dir, FileName(typ)), pkg).CombinedOutput()
 		if err != nil {
 			return fixture{}, fmt.Errorf("building %s: %w\n%s", pkg, err, out)
@@ -173,48 +170,6 @@ func check(t testing.TB, in *Instance) provider.CheckResponse {
 	return res
 }
 
-// waitGone waits until a process is gone and answers how long that took.
-func waitGone(t testing.TB, pid int, within time.Duration) time.Duration {
-	t.Helper()
-	begin := time.Now()
-	for alive(pid) {
-		if time.Since(begin) > within {
-			t.Fatalf("process %d still runs after %s", pid, within)
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return time.Since(begin)
-}
-
-// alive reports whether a process runs; a zombie does not.
-func alive(pid int) bool {
-	return syscall.Kill(pid, 0) == nil && processState(pid) != 'Z'
-}
-
-// processState is the letter that Linux has for it, or 0 where that is unknown.
-func processState(pid int) byte {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0
-	}
-	_, state, _ := strings.Cut(string(stat), ") ")
-	return state[0]
-}
-
-// suspend stops a process and waits until it has stopped, which takes a moment.
-func suspend(t testing.TB, pid int) {
-	t.Helper()
-	signalTo(t, pid, syscall.SIGSTOP)
-	eventually(t, "the process stopped", func() bool { state := processState(pid); return state == 'T' || state == 0 })
-}
-
-func signalTo(t testing.TB, pid int, sig syscall.Signal) {
-	t.Helper()
-	if err := syscall.Kill(pid, sig); err != nil {
-		t.Fatalf("signal %v to %d: %v", sig, pid, err)
-	}
-}
-
 // eventually polls for what other processes or goroutines bring about.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
@@ -232,4 +187,28 @@ func wantCode(t testing.TB, err error, code provider.Code) {
 	if !errors.Is(err, code) || !errors.As(err, &e) || e.Code != code {
 		t.Fatalf("got error %v, want code %s", err, code)
 	}
+}
+
+// fakePluginDir holds a file that is no plugin, under a plugin's name.
+func fakePluginDir(t *testing.T, content string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, FileName("faulty")), []byte(content), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// faultyDir holds the faulty plugin, which does not get as far as to serve.
+func faultyDir(t *testing.T, startFault string) string {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, FileName("faulty"))
+	if err := errors.Join(
+		os.Link(filepath.Join(plugins.dir, FileName("faulty")), file),
+		os.WriteFile(file+".start", []byte(startFault), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }

@@ -1,3 +1,5 @@
+//go:build unix
+
 package catalog
 
 import (
@@ -145,7 +147,7 @@ func TestForgottenInstanceIsConfiguredAgain(t *testing.T) {
 	if err := in.plugin.current.client.CloseInstance(context.Background(), "prod"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := in.RotateKey(context.Background(), provider.RotateKeyRequest{}); err != nil {
+	if _, err := in.RotateKey(context.Background(), provider.RotateKeyRequest{ExpectedVersion: "1"}); err != nil {
 		t.Fatal(err)
 	}
 	if n := h.calls("prod", "Configure"); n != 2 {
@@ -181,7 +183,7 @@ func TestPanics(t *testing.T) {
 	if _, ok := h.PID("caught"); !ok {
 		t.Error("a panic in a call ended the plugin")
 	}
-	_, err = h.add("stray", "stray-panic").RotateKey(context.Background(), provider.RotateKeyRequest{})
+	_, err = h.add("stray", "stray-panic").RotateKey(context.Background(), provider.RotateKeyRequest{ExpectedVersion: "1"})
 	wantCode(t, err, provider.PluginCrashed)
 	eventually(t, "the trace in the log", func() bool {
 		return strings.Contains(h.log.String(), `level=ERROR msg="panic: boom [redacted]"`)
@@ -197,7 +199,7 @@ func TestCrashLoopOpensTheCircuit(t *testing.T) {
 	in := h.add("prod", "crash")
 	ctx := context.Background()
 	crash := func() string {
-		_, err := in.RotateKey(ctx, provider.RotateKeyRequest{})
+		_, err := in.RotateKey(ctx, provider.RotateKeyRequest{ExpectedVersion: "1"})
 		wantCode(t, err, provider.PluginCrashed)
 		return err.Error()
 	}
@@ -313,7 +315,7 @@ func TestRetries(t *testing.T) {
 	if n := h.calls("down", "DescribeKey"); n != maxTries || !strings.HasSuffix(err.Error(), "try 2 failed") {
 		t.Errorf("%d calls, then %v; want %d and the last error", n, err, maxTries)
 	}
-	_, err = h.add("mutation", "unavailable").RotateKey(ctx, provider.RotateKeyRequest{})
+	_, err = h.add("mutation", "unavailable").RotateKey(ctx, provider.RotateKeyRequest{ExpectedVersion: "1"})
 	wantCode(t, err, provider.Unavailable)
 	if n := h.calls("mutation", "RotateKey"); n != 1 {
 		t.Errorf("RotateKey: %d calls, want 1", n)

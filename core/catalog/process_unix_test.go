@@ -1,3 +1,5 @@
+//go:build unix
+
 package catalog
 
 import (
@@ -118,14 +120,19 @@ func TestHostEnvironmentAndInputStayHome(t *testing.T) {
 	os.Stdin = stdin
 
 	h := newHost(t, func(c *Config) { c.Env = map[string][]string{"faulty": {"AWS_ROLE_ARN", "NOT_SET"}} })
-	res := check(t, h.add("prod", "none"))
-	if res.Account != "" {
-		t.Errorf("the plugin read %q from the host's standard input", res.Account)
-	}
-	var env []string
-	if err := json.Unmarshal([]byte(res.Identity), &env); err != nil {
+	check(t, h.add("prod", "none"))
+	text, err := os.ReadFile(filepath.Join(h.journal, "prod.surroundings"))
+	if err != nil {
 		t.Fatal(err)
 	}
+	var env []string
+	if err := json.Unmarshal(text, &env); err != nil {
+		t.Fatal(err)
+	}
+	if got := env[len(env)-1]; got != "stdin=" {
+		t.Errorf("the plugin read %q from the host's standard input", got)
+	}
+	env = env[:len(env)-1]
 	allowed := append(passedOn(), "AWS_ROLE_ARN", wire.LifelineEnv, wire.LogLevelEnv, "KEYROTOR_PLUGIN",
 		"PLUGIN_MIN_PORT", "PLUGIN_MAX_PORT", "PLUGIN_PROTOCOL_VERSIONS", "PLUGIN_CLIENT_CERT", "PLUGIN_UNIX_SOCKET_DIR")
 	for _, v := range env {
@@ -138,16 +145,6 @@ func TestHostEnvironmentAndInputStayHome(t *testing.T) {
 			t.Errorf("the plugin's environment lacks %s", want)
 		}
 	}
-}
-
-// fakePluginDir holds a file that is no plugin, under a plugin's name.
-func fakePluginDir(t *testing.T, content string) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, FileName("faulty")), []byte(content), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return dir
 }
 
 func TestReplacedBinaryIsNotStarted(t *testing.T) {
@@ -183,8 +180,7 @@ func TestStartFailures(t *testing.T) {
 		"escapee": "was not ready in time",
 	} {
 		t.Run(fault, func(t *testing.T) {
-			t.Setenv("FAULTY_START", fault)
-			h := newHost(t, func(c *Config) { c.Env = map[string][]string{"faulty": {"FAULTY_START"}} })
+			h := newHost(t, func(c *Config) { c.PluginDir = faultyDir(t, fault) })
 			b, err := h.locate("faulty")
 			if err != nil {
 				t.Fatal(err)
@@ -244,7 +240,7 @@ func TestStoppedPlugin(t *testing.T) {
 	pid := h.mustPID("prod")
 	suspend(t, pid)
 	begin := time.Now()
-	_, err := in.RotateKey(context.Background(), provider.RotateKeyRequest{})
+	_, err := in.RotateKey(context.Background(), provider.RotateKeyRequest{ExpectedVersion: "1"})
 	if !errors.Is(err, context.DeadlineExceeded) || !provider.Transient(err) {
 		t.Errorf("got %v, want a passing error of the deadline", err)
 	}
@@ -274,7 +270,7 @@ func TestHungPluginIsReplaced(t *testing.T) {
 	in.timeout = 200 * time.Millisecond
 	pid := h.mustPID("prod")
 	suspend(t, pid)
-	if _, err := in.RotateKey(context.Background(), provider.RotateKeyRequest{}); err == nil {
+	if _, err := in.RotateKey(context.Background(), provider.RotateKeyRequest{ExpectedVersion: "1"}); err == nil {
 		t.Fatal("a stopped plugin answered")
 	}
 	waitGone(t, pid, probeTimeout+10*time.Second)
@@ -368,7 +364,7 @@ func TestSecretsStayOutOfErrors(t *testing.T) {
 	if want := `provider "config" (plugin faulty): DescribeKey: INVALID_CONFIG: fault: no instance for token [redacted]`; err.Error() != want {
 		t.Errorf("got  %s\nwant %s", err, want)
 	}
-	results, err := h.add("item", "none").Unwrap(ctx, []provider.UnwrapItem{{Wrapped: provider.Wrapped{KEKID: "k", Blob: []byte("junk")}}})
+	results, err := h.add("item", "item-error").Unwrap(ctx, []provider.UnwrapItem{{Wrapped: provider.Wrapped{KEKID: "k", Blob: []byte("junk")}}})
 	if err != nil {
 		t.Fatal(err)
 	}
