@@ -106,6 +106,21 @@ func (e *Error) Is(target error) bool {
 // Unwrap answers the cause, which exists on the provider's side only.
 func (e *Error) Unwrap() error { return e.Err }
 
+// PromiseError is the cause of an [Error] about an answer that the contract rules
+// out: it says what the provider promised, and what it did.
+type PromiseError struct {
+	Promise string // e.g. "one result an item"
+	Act     string // e.g. "it answered 3 for 2"
+}
+
+// BrokenPromise builds such an error. Its code is [Integrity] where key material may
+// be another than was asked for, else [Internal]; neither is retried.
+func BrokenPromise(code Code, promise, act string, args ...any) *Error {
+	return Errorf(code, "%w", &PromiseError{Promise: promise, Act: fmt.Sprintf(act, args...)})
+}
+
+func (e *PromiseError) Error() string { return "broke its promise: " + e.Promise + "; " + e.Act }
+
 // CodeOf answers the code of the first Error in err's chain, or the Code itself if
 // that stands there alone. A context's own error is Unavailable: the answer did not come in time. Anything else is
 // Internal, and nil has no code.

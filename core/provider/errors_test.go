@@ -75,6 +75,31 @@ func ExampleError() {
 	// Output: wait 2s
 }
 
+func TestBrokenPromise(t *testing.T) {
+	err := fmt.Errorf("provider %q: %w", "prod", provider.BrokenPromise(provider.Integrity, "a root has 32 bytes", "it has %d", 31))
+	if want := `provider "prod": INTEGRITY: broke its promise: a root has 32 bytes; it has 31`; err.Error() != want {
+		t.Errorf("got  %s\nwant %s", err, want)
+	}
+	p, ok := errors.AsType[*provider.PromiseError](err)
+	if !ok || *p != (provider.PromiseError{Promise: "a root has 32 bytes", Act: "it has 31"}) {
+		t.Errorf("the promise is %+v", p)
+	}
+	if !errors.Is(err, provider.Integrity) || provider.Transient(err) {
+		t.Errorf("%v is no integrity error, or may be tried again", err)
+	}
+}
+
+func ExamplePromiseError() {
+	err := fmt.Errorf("provider %q: %w", "prod", provider.BrokenPromise(provider.Internal, "one result an item", "it answered %d for %d", 3, 2))
+	if p, ok := errors.AsType[*provider.PromiseError](err); ok {
+		fmt.Println(p.Promise)
+		fmt.Println(p.Act)
+	}
+	// Output:
+	// one result an item
+	// it answered 3 for 2
+}
+
 func TestBody(t *testing.T) {
 	b := provider.Body{
 		Attributes: map[string]any{

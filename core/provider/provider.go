@@ -25,6 +25,15 @@ const ProtocolMinor = 1
 // RootSize is the length in bytes of every root that is wrapped.
 const RootSize = 32
 
+// The limits of an answer. The host refuses one that exceeds them.
+const (
+	// MaxBlob is the size in bytes of the largest wrap.
+	MaxBlob = 16 << 10
+	// MaxText is the length in bytes of the longest id, version, algorithm or other
+	// text that stands for itself; it is printable.
+	MaxText = 1 << 10
+)
+
 // Secret is a byte string that never prints; see package secret.
 type Secret = secret.Bytes
 
@@ -148,11 +157,13 @@ const (
 // DescribeKeyResponse is the KEK as the key manager describes it now.
 type DescribeKeyResponse struct {
 	// KEKID is the full resource name, never an alias.
-	KEKID          string
-	State          KeyState
-	Algorithm      string
+	KEKID     string
+	State     KeyState
+	Algorithm string
+	// PrimaryVersion is one of Versions; it is empty where the key manager has none.
 	PrimaryVersion string
-	Versions       []KeyVersion
+	// Versions has each version once.
+	Versions []KeyVersion
 }
 
 // KeyVersion is one version of the KEK.
@@ -168,7 +179,8 @@ type Wrapped struct {
 	KEKID string
 	// KEKVersion is empty where the key manager does not say; Unwrap may tell.
 	KEKVersion string
-	Blob       []byte
+	// Blob has at most [MaxBlob] bytes.
+	Blob []byte
 }
 
 // GenerateDataKeyRequest carries what the new root's wrap is bound to.
@@ -202,7 +214,7 @@ type UnwrapItem struct {
 }
 
 // UnwrapResult is the outcome of one item. KEKID and KEKVersion say which key
-// opened it, where the key manager tells.
+// opened it, where the key manager tells; it is the one that the wrap names.
 type UnwrapResult struct {
 	Plaintext  Secret
 	KEKID      string
@@ -216,7 +228,8 @@ type RotateKeyRequest struct {
 	RequestID       string
 }
 
-// RotateKeyResponse: while Pending, NewVersion is empty and DescribeKey settles it.
+// RotateKeyResponse: OldVersion is the one that was expected. While Pending it may be
+// empty, and NewVersion is; DescribeKey settles it.
 type RotateKeyResponse struct {
 	OldVersion string
 	NewVersion string

@@ -1,8 +1,6 @@
 package wire
 
 import (
-	"fmt"
-
 	"github.com/keyrotor/keyrotor/core/provider"
 	providerv1 "github.com/keyrotor/keyrotor/core/provider/wire/keyrotor/provider/v1"
 )
@@ -113,26 +111,25 @@ func fromWrapResults[Result wrapResult](results []Result, items int) ([]provider
 		case r.GetError() != nil:
 			out[i].Err = fromItemError(r.GetError())
 		case r.GetWrapped() != nil:
-			wrapped, err := fromAnsweredWrap(r.GetWrapped())
-			if err != nil {
-				return nil, fmt.Errorf("result %d: %w", i, err)
+			out[i].Wrapped = fromWrapped(r.GetWrapped())
+			if err := checkWrapped(out[i].Wrapped); err != nil {
+				return nil, inResult(i, err)
 			}
-			out[i].Wrapped = wrapped
 		default:
-			return nil, errNoOutcome(i)
+			return nil, inResult(i, errNoOutcome())
 		}
 	}
 	return out, nil
 }
 
 // fromUnwrapResults takes the plaintexts over; on an error it wipes them.
-func fromUnwrapResults(results []*providerv1.UnwrapResponse_Result, items int) (out []provider.UnwrapResult, err error) {
+func fromUnwrapResults(results []*providerv1.UnwrapResponse_Result, items []provider.UnwrapItem) (out []provider.UnwrapResult, err error) {
 	defer func() {
 		if err != nil {
 			wipeResults(results)
 		}
 	}()
-	if err := checkCount(len(results), items); err != nil {
+	if err := checkCount(len(results), len(items)); err != nil {
 		return nil, err
 	}
 	out = make([]provider.UnwrapResult, len(results))
@@ -142,28 +139,17 @@ func fromUnwrapResults(results []*providerv1.UnwrapResponse_Result, items int) (
 			out[i].Err = fromItemError(r.GetError())
 		case r.GetUnwrapped() != nil:
 			u := r.GetUnwrapped()
-			if len(u.GetPlaintext()) == 0 {
-				return nil, fmt.Errorf("result %d: the plaintext is empty", i)
+			if err := checkUnwrapped(items[i].Wrapped, u); err != nil {
+				return nil, inResult(i, err)
 			}
 			out[i] = provider.UnwrapResult{
 				Plaintext: provider.NewSecret(u.GetPlaintext()), KEKID: u.GetKekId(), KEKVersion: u.GetKekVersion(),
 			}
 		default:
-			return nil, errNoOutcome(i)
+			return nil, inResult(i, errNoOutcome())
 		}
 	}
 	return out, nil
-}
-
-func checkCount(results, items int) error {
-	if results != items {
-		return fmt.Errorf("%d results for %d items", results, items)
-	}
-	return nil
-}
-
-func errNoOutcome(i int) error {
-	return fmt.Errorf("result %d: it holds neither an outcome nor an error", i)
 }
 
 func wipeResults(results []*providerv1.UnwrapResponse_Result) {

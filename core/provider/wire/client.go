@@ -31,7 +31,7 @@ func (c *Client) Info(ctx context.Context) (provider.Info, error) {
 	}
 	info, err := fromInfo(resp)
 	if err != nil {
-		return provider.Info{}, brokenPromise("GetInfo", err)
+		return provider.Info{}, refused(err)
 	}
 	return info, nil
 }
@@ -43,11 +43,14 @@ func (c *Client) Schema(ctx context.Context) (provider.Schema, error) {
 		return provider.Schema{}, callFailed(ctx, err)
 	}
 	if resp.GetSchema() == nil {
-		return provider.Schema{}, brokenPromise("GetSchema", errors.New("it holds no schema"))
+		return provider.Schema{}, refused(errors.New("it holds no schema"))
+	}
+	if err := checkSize(resp.GetSchema()); err != nil {
+		return provider.Schema{}, err
 	}
 	schema, err := fromSchema(resp.GetSchema(), 0)
 	if err != nil {
-		return provider.Schema{}, brokenPromise("GetSchema", err)
+		return provider.Schema{}, refused(err)
 	}
 	return schema, nil
 }
@@ -90,9 +93,4 @@ func callFailed(ctx context.Context, err error) error {
 		return provider.Errorf(provider.PluginCrashed, "the connection to the plugin was closed during the call")
 	}
 	return err
-}
-
-// brokenPromise is the error of an answer that breaks the contract.
-func brokenPromise(call string, err error) error {
-	return provider.Errorf(provider.Internal, "the plugin's answer to %s is refused: %w", call, err)
 }

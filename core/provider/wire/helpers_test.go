@@ -178,7 +178,7 @@ func generateResponse() provider.GenerateDataKeyResponse {
 }
 
 func rotateResponse() provider.RotateKeyResponse {
-	return provider.RotateKeyResponse{OldVersion: "old", NewVersion: "new"}
+	return provider.RotateKeyResponse{OldVersion: "seen", NewVersion: "new"}
 }
 
 // wrapResults are for the two items of each batch in these tests.
@@ -191,7 +191,7 @@ func wrapResults(prefix string) []provider.WrapResult {
 
 func unwrapResults() []provider.UnwrapResult {
 	return []provider.UnwrapResult{
-		{Plaintext: provider.NewSecret([]byte("opened")), KEKID: "opened-kek", KEKVersion: "opened-version"},
+		{Plaintext: provider.NewSecret(bytes.Repeat([]byte{0x5A}, provider.RootSize)), KEKID: "kek-1", KEKVersion: "opened-version"},
 		{Err: &provider.Error{Code: provider.Integrity, Message: "another AAD"}},
 	}
 }

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -32,6 +33,9 @@ func (i *Instance) Check(ctx context.Context, req provider.CheckRequest) (provid
 	if err != nil {
 		return provider.CheckResponse{}, callFailed(ctx, err)
 	}
+	if err := cmp.Or(checkPrintable("identity", resp.GetIdentity()), checkPrintable("account", resp.GetAccount())); err != nil {
+		return provider.CheckResponse{}, err
+	}
 	return provider.CheckResponse{
 		Identity: resp.GetIdentity(), Account: resp.GetAccount(), Latency: max(0, resp.GetLatency().AsDuration()),
 	}, nil
@@ -45,7 +49,7 @@ func (i *Instance) DescribeKey(ctx context.Context) (provider.DescribeKeyRespons
 	}
 	out, err := fromDescribeKey(resp)
 	if err != nil {
-		return provider.DescribeKeyResponse{}, brokenPromise("DescribeKey", err)
+		return provider.DescribeKeyResponse{}, refused(err)
 	}
 	return out, nil
 }
@@ -59,7 +63,7 @@ func (i *Instance) GenerateDataKey(ctx context.Context, req provider.GenerateDat
 	out, err := fromGenerateDataKey(resp)
 	if err != nil {
 		clear(resp.GetPlaintext())
-		return provider.GenerateDataKeyResponse{}, brokenPromise("GenerateDataKey", err)
+		return provider.GenerateDataKeyResponse{}, refused(err)
 	}
 	return out, nil
 }
@@ -72,7 +76,7 @@ func (i *Instance) Wrap(ctx context.Context, items []provider.WrapItem) ([]provi
 	}
 	results, err := fromWrapResults(resp.GetResults(), len(items))
 	if err != nil {
-		return nil, brokenPromise("Wrap", err)
+		return nil, refused(err)
 	}
 	return results, nil
 }
@@ -83,9 +87,9 @@ func (i *Instance) Unwrap(ctx context.Context, items []provider.UnwrapItem) ([]p
 	if err != nil {
 		return nil, callFailed(ctx, err)
 	}
-	results, err := fromUnwrapResults(resp.GetResults(), len(items))
+	results, err := fromUnwrapResults(resp.GetResults(), items)
 	if err != nil {
-		return nil, brokenPromise("Unwrap", err)
+		return nil, refused(err)
 	}
 	return results, nil
 }
@@ -98,7 +102,7 @@ func (i *Instance) Rewrap(ctx context.Context, items []provider.UnwrapItem) ([]p
 	}
 	results, err := fromWrapResults(resp.GetResults(), len(items))
 	if err != nil {
-		return nil, brokenPromise("Rewrap", err)
+		return nil, refused(err)
 	}
 	return results, nil
 }
@@ -111,9 +115,9 @@ func (i *Instance) RotateKey(ctx context.Context, req provider.RotateKeyRequest)
 	if err != nil {
 		return provider.RotateKeyResponse{}, callFailed(ctx, err)
 	}
-	out, err := fromRotateKey(resp)
-	if err != nil {
-		return provider.RotateKeyResponse{}, brokenPromise("RotateKey", err)
+	out := provider.RotateKeyResponse{OldVersion: resp.GetOldVersion(), NewVersion: resp.GetNewVersion(), Pending: resp.GetPending()}
+	if err := checkRotated(req.ExpectedVersion, out); err != nil {
+		return provider.RotateKeyResponse{}, err
 	}
 	return out, nil
 }

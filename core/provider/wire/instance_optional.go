@@ -15,7 +15,7 @@ func (i *Instance) WriteMirror(ctx context.Context, req provider.WriteMirrorRequ
 	}
 	head, err := fromOptionalHead(resp.GetHead())
 	if err != nil {
-		return provider.WriteMirrorResponse{}, brokenPromise("WriteMirror", err)
+		return provider.WriteMirrorResponse{}, refused(err)
 	}
 	return provider.WriteMirrorResponse{Head: head}, nil
 }
@@ -28,7 +28,7 @@ func (i *Instance) ReadMirror(ctx context.Context, req provider.ReadMirrorReques
 	}
 	out, err := fromMirrorContent(resp, req.Limit)
 	if err != nil {
-		return provider.ReadMirrorResponse{}, brokenPromise("ReadMirror", err)
+		return provider.ReadMirrorResponse{}, refused(err)
 	}
 	return out, nil
 }
@@ -39,8 +39,8 @@ func (i *Instance) CreateKey(ctx context.Context, req provider.CreateKeyRequest)
 	if err != nil {
 		return provider.CreateKeyResponse{}, callFailed(ctx, err)
 	}
-	if resp.GetKekId() == "" {
-		return provider.CreateKeyResponse{}, brokenPromise("CreateKey", errNoKEK())
+	if err := checkKEK(resp.GetKekId(), resp.GetVersion()); err != nil {
+		return provider.CreateKeyResponse{}, err
 	}
 	return provider.CreateKeyResponse{KEKID: resp.GetKekId(), Version: resp.GetVersion()}, nil
 }

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -29,9 +30,6 @@ func toDescribeKey(d provider.DescribeKeyResponse) (*providerv1.DescribeKeyRespo
 }
 
 func fromDescribeKey(d *providerv1.DescribeKeyResponse) (provider.DescribeKeyResponse, error) {
-	if d.GetKekId() == "" {
-		return provider.DescribeKeyResponse{}, errNoKEK()
-	}
 	out := provider.DescribeKeyResponse{
 		KEKID: d.GetKekId(), State: fromKeyState(d.GetState()), Algorithm: d.GetAlgorithm(), PrimaryVersion: d.GetPrimaryVersion(),
 	}
@@ -45,7 +43,7 @@ func fromDescribeKey(d *providerv1.DescribeKeyResponse) (provider.DescribeKeyRes
 		}
 		out.Versions = append(out.Versions, version)
 	}
-	return out, nil
+	return out, checkDescribed(out)
 }
 
 func fromKeyVersion(v *providerv1.KeyVersion) (provider.KeyVersion, error) {
@@ -68,50 +66,18 @@ func toWrapped(w provider.Wrapped) *providerv1.Wrapped {
 	return &providerv1.Wrapped{KekId: w.KEKID, KekVersion: w.KEKVersion, Blob: w.Blob}
 }
 
-// fromWrapped reads a wrap as it stands; an empty one is for the caller to judge.
+// fromWrapped reads a wrap as it stands.
 func fromWrapped(w *providerv1.Wrapped) provider.Wrapped {
 	return provider.Wrapped{KEKID: w.GetKekId(), KEKVersion: w.GetKekVersion(), Blob: w.GetBlob()}
 }
 
-// fromAnsweredWrap reads a wrap that a plugin answered.
-func fromAnsweredWrap(w *providerv1.Wrapped) (provider.Wrapped, error) {
-	switch {
-	case w.GetKekId() == "":
-		return provider.Wrapped{}, errNoKEK()
-	case len(w.GetBlob()) == 0:
-		return provider.Wrapped{}, errors.New("the wrap's blob is empty")
-	default:
-		return fromWrapped(w), nil
-	}
-}
-
 func fromGenerateDataKey(g *providerv1.GenerateDataKeyResponse) (provider.GenerateDataKeyResponse, error) {
-	wrapped, err := fromAnsweredWrap(g.GetWrapped())
-	if err != nil {
+	wrapped := fromWrapped(g.GetWrapped())
+	if err := cmp.Or(checkWrapped(wrapped), checkRoot(g.GetPlaintext())); err != nil {
 		return provider.GenerateDataKeyResponse{}, err
-	}
-	if n := len(g.GetPlaintext()); n != provider.RootSize {
-		return provider.GenerateDataKeyResponse{}, fmt.Errorf("the plaintext has %d bytes instead of %d", n, provider.RootSize)
 	}
 	return provider.GenerateDataKeyResponse{Wrapped: wrapped, Plaintext: provider.NewSecret(g.GetPlaintext())}, nil
 }
-
-// fromRotateKey holds an answer to the contract: a new version, or pending.
-func fromRotateKey(r *providerv1.RotateKeyResponse) (provider.RotateKeyResponse, error) {
-	out := provider.RotateKeyResponse{OldVersion: r.GetOldVersion(), NewVersion: r.GetNewVersion(), Pending: r.GetPending()}
-	switch {
-	case out.Pending && out.NewVersion != "":
-		return provider.RotateKeyResponse{}, fmt.Errorf("the rotation is pending and names the new version %q", out.NewVersion)
-	case !out.Pending && out.NewVersion == "":
-		return provider.RotateKeyResponse{}, errors.New("the rotation is not pending and names no new version")
-	case !out.Pending && out.NewVersion == out.OldVersion:
-		return provider.RotateKeyResponse{}, fmt.Errorf("the new version %q is the old one", out.NewVersion)
-	default:
-		return out, nil
-	}
-}
-
-func errNoKEK() error { return errors.New("the key-encryption key's id is empty") }
 
 // toTime sends the zero time as no time at all.
 func toTime(t time.Time) *timestamppb.Timestamp {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -28,6 +29,9 @@ func toInfo(info provider.Info) (*providerv1.GetInfoResponse, error) {
 func fromInfo(info *providerv1.GetInfoResponse) (provider.Info, error) {
 	if err := checkName(info.GetName(), "-"); err != nil {
 		return provider.Info{}, fmt.Errorf("the plugin's name: %w", err)
+	}
+	if err := cmp.Or(checkPrintable("plugin's name", info.GetName()), checkPrintable("plugin's version", info.GetVersion())); err != nil {
+		return provider.Info{}, err
 	}
 	out := provider.Info{Name: info.GetName(), Version: info.GetVersion(), ProtocolMinor: info.GetProtocolMinor()}
 	for _, c := range info.GetCapabilities() {

@@ -22,9 +22,12 @@ const (
 	errorDomain = "keyrotor"
 	// attributeKey is the ErrorInfo metadata that holds [provider.Error.Attribute].
 	attributeKey = "attribute"
-	// maxText bounds an error's text in bytes. A status travels in HTTP/2
-	// trailers, and a peer drops the stream if those grow too large.
+	// maxText bounds an error's text in bytes, on both sides. A status travels in
+	// HTTP/2 trailers, and a peer drops the stream if those grow too large; and a
+	// plugin that is not built with our SDK may answer any length.
 	maxText = 4 << 10
+	// maxRetryAfter bounds what a plugin may have its callers wait.
+	maxRetryAfter = 24 * time.Hour
 )
 
 // ToStatus turns what a provider call failed with into a gRPC status. A
@@ -75,14 +78,14 @@ func FromStatus(err error) error {
 				info = d
 			}
 		case *errdetails.RetryInfo:
-			retryAfter = max(0, d.GetRetryDelay().AsDuration())
+			retryAfter = wait(d.GetRetryDelay())
 		}
 	}
 	if info == nil {
 		return fromBareStatus(st)
 	}
 	e := fromReason(info.GetReason(), st.Message())
-	e.Attribute = info.GetMetadata()[attributeKey]
+	e.Attribute = text(info.GetMetadata()[attributeKey])
 	e.RetryAfter = retryAfter
 	return e
 }
@@ -90,19 +93,20 @@ func FromStatus(err error) error {
 // fromBareStatus reads a status that gRPC itself made. Only what says nothing
 // about the plugin's health is kept apart from a crash.
 func fromBareStatus(st *status.Status) error {
+	message := text(st.Message())
 	switch st.Code() {
 	case codes.DeadlineExceeded:
 		return &contextError{text: "the plugin did not answer in time", cause: context.DeadlineExceeded}
 	case codes.Canceled:
 		return &contextError{text: "the plugin call was canceled", cause: context.Canceled}
 	case codes.ResourceExhausted:
-		return provider.Errorf(provider.LimitExceeded, "a message exceeds the limit of %d bytes: %s", MaxMessage, st.Message())
+		return provider.Errorf(provider.LimitExceeded, "a message exceeds the limit of %d bytes: %s", MaxMessage, message)
 	case codes.Unimplemented:
-		return provider.Errorf(provider.Unsupported, "the plugin does not know this call, it may be older than Keyrotor: %s", st.Message())
+		return provider.Errorf(provider.Unsupported, "the plugin does not know this call, it may be older than Keyrotor: %s", message)
 	case codes.Internal:
-		return provider.Errorf(provider.Internal, "a message could not be encoded or decoded: %s", st.Message())
+		return provider.Errorf(provider.Internal, "a message could not be encoded or decoded: %s", message)
 	default:
-		return provider.Errorf(provider.PluginCrashed, "connection to the plugin: %s: %s", st.Code(), st.Message())
+		return provider.Errorf(provider.PluginCrashed, "connection to the plugin: %s: %s", st.Code(), message)
 	}
 }
 
@@ -128,8 +132,13 @@ func toItemError(err error) *providerv1.ItemError {
 
 func fromItemError(item *providerv1.ItemError) error {
 	e := fromReason(item.GetReason(), item.GetMessage())
-	e.RetryAfter = max(0, item.GetRetryAfter().AsDuration())
+	e.RetryAfter = wait(item.GetRetryAfter())
 	return e
+}
+
+// wait is how long a plugin may ask to wait.
+func wait(d *durationpb.Duration) time.Duration {
+	return min(max(0, d.AsDuration()), maxRetryAfter)
 }
 
 // coded reports whether the author chose a code, in a [*provider.Error] or alone.
@@ -174,9 +183,9 @@ func crosses(code provider.Code) bool {
 func fromReason(reason, message string) *provider.Error {
 	code := provider.Code(reason)
 	if !crosses(code) {
-		return provider.Errorf(provider.Internal, "the plugin answered the unknown reason %q, it may be newer than Keyrotor: %s", reason, message)
+		return provider.Errorf(provider.Internal, "the plugin answered the unknown reason %.80q, it may be newer than Keyrotor: %s", reason, text(message))
 	}
-	return &provider.Error{Code: code, Message: message}
+	return &provider.Error{Code: code, Message: text(message)}
 }
 
 // grpcCode is what tools that know gRPC but not Keyrotor see. The codes that

@@ -14,9 +14,12 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/provider/wire"
+	providerv1 "github.com/keyrotor/keyrotor/core/provider/wire/keyrotor/provider/v1"
 )
 
 // answerable are the codes that a provider may answer: all but the host's own.
@@ -126,6 +129,48 @@ func TestLongMessagesAreCut(t *testing.T) {
 	got := providerError(t, err).Message
 	if len(got) > 4096 || !strings.HasSuffix(got, "é…") || !utf8.ValidString(got) {
 		t.Errorf("got %d bytes ending in %q", len(got), got[len(got)-8:])
+	}
+}
+
+// TestTheHostBoundsWhatAPluginSays: a plugin that is not built with our SDK may say
+// anything, at any length.
+func TestTheHostBoundsWhatAPluginSays(t *testing.T) {
+	const most = 4 << 10
+	long := strings.Repeat("ü", most)
+	cut := strings.Repeat("ü", (most-len("…"))/2) + "…"
+	with := func(code codes.Code, details ...protoadapt.MessageV1) error {
+		st, err := status.New(code, long).WithDetails(details...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Err()
+	}
+	e := providerError(t, wire.FromStatus(with(codes.PermissionDenied,
+		&errdetails.ErrorInfo{Domain: "keyrotor", Reason: "DENIED", Metadata: map[string]string{"attribute": long}},
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(1 << 62)},
+	)))
+	if want := (provider.Error{Code: provider.Denied, Message: cut, Attribute: cut, RetryAfter: 24 * time.Hour}); *e != want {
+		t.Errorf("got  %+v\nwant %+v", *e, want)
+	}
+	e = providerError(t, wire.FromStatus(with(codes.Internal, &errdetails.ErrorInfo{Domain: "keyrotor", Reason: long})))
+	if len(e.Message) > most+300 {
+		t.Errorf("an unknown reason: %d bytes", len(e.Message))
+	}
+	for _, code := range []codes.Code{codes.ResourceExhausted, codes.Unimplemented, codes.Internal, codes.Unknown} {
+		if e := providerError(t, wire.FromStatus(with(code))); len(e.Message) > most+100 {
+			t.Errorf("%s: %d bytes", code, len(e.Message))
+		}
+	}
+	failed := &providerv1.WrapResponse_Result{Outcome: &providerv1.WrapResponse_Result_Error{Error: &providerv1.ItemError{
+		Reason: "THROTTLED", Message: long, RetryAfter: durationpb.New(1 << 62),
+	}}}
+	results, err := hostile(t, &providerv1.WrapResponse{Results: []*providerv1.WrapResponse_Result{failed, failed}}).
+		Instance("one").Wrap(t.Context(), wrapItems())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := *providerError(t, results[1].Err); e != (provider.Error{Code: provider.Throttled, Message: cut, RetryAfter: 24 * time.Hour}) {
+		t.Errorf("an item: %+v", e)
 	}
 }
 
