@@ -63,9 +63,13 @@ func onPlugin[T any](in *Instance, f func(context.Context, *wire.Instance) (T, e
 // withDeadline bounds one attempt, the start of the plugin included.
 func withDeadline[T any](d time.Duration, next attempt[T]) attempt[T] {
 	return func(ctx context.Context) (T, error) {
-		ctx, cancel := context.WithTimeout(ctx, d)
+		limited, cancel := context.WithTimeout(ctx, d)
 		defer cancel()
-		return next(ctx)
+		res, err := next(limited)
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			err = fmt.Errorf("%w: a call may take %s", err, d)
+		}
+		return res, err
 	}
 }
 

@@ -87,8 +87,18 @@ func TestDeadline(t *testing.T) {
 			<-ctx.Done()
 			return 0, ctx.Err()
 		})(context.Background())
-		if took := time.Since(begin); !errors.Is(err, context.DeadlineExceeded) || took != 10*time.Second {
+		if took := time.Since(begin); !errors.Is(err, context.DeadlineExceeded) || took != 10*time.Second ||
+			err.Error() != "context deadline exceeded: a call may take 10s" {
 			t.Errorf("%v after %s", err, took)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_, err = withDeadline(10*time.Second, func(ctx context.Context) (int, error) {
+			<-ctx.Done()
+			return 0, ctx.Err()
+		})(ctx)
+		if !errors.Is(err, context.DeadlineExceeded) || err.Error() != "context deadline exceeded" {
+			t.Errorf("the caller's own deadline: %v", err)
 		}
 	})
 	in := &Instance{timeout: DefaultTimeout}
@@ -130,6 +140,10 @@ func TestClassify(t *testing.T) {
 		if says := strings.Contains(err.Error(), "signal: killed"); says != (c.p == gone && c.want == provider.PluginCrashed) {
 			t.Errorf("%v became %v", c.err, err)
 		}
+	}
+	lied := provider.BrokenPromise(provider.Internal, "one result an item", "it answered 3 for 2")
+	if err := s.classify(live, gone, lied); err != error(lied) {
+		t.Errorf("a whole answer became %v because the plugin ended after it", err)
 	}
 	if !running.child.killed {
 		t.Error("a plugin without a connection was left running")

@@ -13,13 +13,16 @@ import (
 // [provider.Unsupported] before anything is done.
 //
 // Every error names the provider, the plugin and the call. Calls that change
-// nothing in the key manager are tried again where that may help.
+// nothing in the key manager are tried again where that may help. An answer that
+// breaks the contract is an error that holds a [provider.PromiseError]; what this
+// instance answered before is part of what it is held to.
 type Instance struct {
 	name    string
 	info    provider.Info
 	body    provider.Body
 	plugin  *supervisor
 	timeout time.Duration
+	answers answers
 }
 
 var (
@@ -51,7 +54,11 @@ func (in *Instance) Check(ctx context.Context, req provider.CheckRequest) (provi
 func (in *Instance) DescribeKey(ctx context.Context) (provider.DescribeKeyResponse, error) {
 	c := call{name: "DescribeKey", repeat: true}
 	return send(ctx, in, c, func(ctx context.Context, w *wire.Instance) (provider.DescribeKeyResponse, error) {
-		return w.DescribeKey(ctx)
+		res, err := w.DescribeKey(ctx)
+		if err == nil {
+			err = in.answers.holdKEK(res.KEKID)
+		}
+		return res, err
 	})
 }
 
@@ -59,7 +66,15 @@ func (in *Instance) DescribeKey(ctx context.Context) (provider.DescribeKeyRespon
 func (in *Instance) GenerateDataKey(ctx context.Context, req provider.GenerateDataKeyRequest) (provider.GenerateDataKeyResponse, error) {
 	c := call{name: "GenerateDataKey", repeat: true}
 	return send(ctx, in, c, func(ctx context.Context, w *wire.Instance) (provider.GenerateDataKeyResponse, error) {
-		return w.GenerateDataKey(ctx, req)
+		res, err := w.GenerateDataKey(ctx, req)
+		if err != nil {
+			return res, err
+		}
+		if err := in.answers.holdDataKey(res); err != nil {
+			res.Plaintext.Wipe()
+			return provider.GenerateDataKeyResponse{}, err
+		}
+		return res, nil
 	})
 }
 
@@ -120,7 +135,11 @@ func (in *Instance) ReadMirror(ctx context.Context, req provider.ReadMirrorReque
 func (in *Instance) CreateKey(ctx context.Context, req provider.CreateKeyRequest) (provider.CreateKeyResponse, error) {
 	c := call{name: "CreateKey", needs: provider.CanCreateKey, slow: true}
 	return send(ctx, in, c, func(ctx context.Context, w *wire.Instance) (provider.CreateKeyResponse, error) {
-		return w.CreateKey(ctx, req)
+		res, err := w.CreateKey(ctx, req)
+		if err == nil {
+			in.answers.setKEK(res.KEKID)
+		}
+		return res, err
 	})
 }
 
@@ -145,7 +164,13 @@ func (in *Instance) Close() error {
 
 // wraps is what Wrap and Rewrap have in common: results with an error of their own.
 func (in *Instance) wraps(ctx context.Context, c call, f func(context.Context, *wire.Instance) ([]provider.WrapResult, error)) ([]provider.WrapResult, error) {
-	results, err := send(ctx, in, c, f)
+	results, err := send(ctx, in, c, func(ctx context.Context, w *wire.Instance) ([]provider.WrapResult, error) {
+		results, err := f(ctx, w)
+		if err == nil {
+			err = in.answers.holdWraps(results)
+		}
+		return results, err
+	})
 	for i := range results {
 		results[i].Err = in.named(c, results[i].Err)
 	}

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -117,6 +118,23 @@ func TestRedactor(t *testing.T) {
 	r.wipe()
 	if got := r.text(testToken); got != testToken {
 		t.Errorf("after wipe: %q", got)
+	}
+}
+
+// TestRedactorKeepsThePromise: an error that is cleaned says no less.
+func TestRedactorKeepsThePromise(t *testing.T) {
+	r := &redactor{}
+	r.add(provider.Body{Attributes: map[string]any{"token": provider.NewSecret([]byte(testToken))}})
+	lied := provider.BrokenPromise(provider.Integrity, "a provider works on one key", "it names %s\x1b[2J", testToken)
+	err := r.err(lied)
+	wantCode(t, err, provider.Integrity)
+	const want = "INTEGRITY: broke its promise: a provider works on one key; it names [redacted]�[2J"
+	p, ok := errors.AsType[*provider.PromiseError](err)
+	if err.Error() != want || !ok || p.Promise != "a provider works on one key" || p.Act != "it names [redacted]�[2J" {
+		t.Errorf("got %v, %+v", err, p)
+	}
+	if plain := error(provider.Errorf(provider.Denied, "no\nnever")); r.err(plain) != plain {
+		t.Error("an error without anything to clean was changed")
 	}
 }
 

@@ -212,3 +212,11 @@ func faultyDir(t *testing.T, startFault string) string {
 	}
 	return dir
 }
+
+// wrapItems is one root to wrap.
+func wrapItems() []provider.WrapItem {
+	return []provider.WrapItem{{
+		Plaintext: provider.NewSecret(bytes.Repeat([]byte{7}, provider.RootSize)),
+		AAD:       []byte("aad"),
+	}}
+}

@@ -356,7 +356,7 @@ func TestSecretsStayOutOfErrors(t *testing.T) {
 	ctx := context.Background()
 	_, err := h.add("denied", "denied").DescribeKey(ctx)
 	wantCode(t, err, provider.Denied)
-	if want := `provider "denied" (plugin faulty): DescribeKey: DENIED: token [redacted] is not allowed`; err.Error() != want {
+	if want := `provider "denied" (plugin faulty): DescribeKey: DENIED: token [redacted] is not allowed�[2J`; err.Error() != want {
 		t.Errorf("got  %s\nwant %s", err, want)
 	}
 	_, err = h.add("config", "config").DescribeKey(ctx)

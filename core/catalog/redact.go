@@ -66,18 +66,24 @@ func (r *redactor) beheaded(s string) string {
 	return s[:max(0, len(s)-len(r.forms[0])+1)]
 }
 
-// err answers the same error without the secrets that its message may hold.
+// err answers the same error without the secrets that its message may hold, and
+// without what could steer a terminal.
 func (r *redactor) err(err error) error {
+	clean := func(s string) string { return r.text(printable(s)) }
 	var e *provider.Error
-	if !errors.As(err, &e) || r.text(e.Error()) == e.Error() {
+	if !errors.As(err, &e) || clean(e.Error()) == e.Error() {
 		return err
 	}
-	return &provider.Error{
+	out := &provider.Error{
 		Code:       e.Code,
-		Message:    r.text(e.Message),
-		Attribute:  r.text(e.Attribute),
+		Message:    clean(e.Message),
+		Attribute:  clean(e.Attribute),
 		RetryAfter: e.RetryAfter,
 	}
+	if p, ok := errors.AsType[*provider.PromiseError](e); ok {
+		out.Err = &provider.PromiseError{Promise: p.Promise, Act: clean(p.Act)}
+	}
+	return out
 }
 
 func (r *redactor) wipe() {

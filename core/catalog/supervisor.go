@@ -199,6 +199,8 @@ func (s *supervisor) classify(ctx context.Context, p *process, err error) error 
 	switch {
 	case err == nil:
 		return nil
+	case brokePromise(err):
+		return err // the answer came whole, whatever became of the process
 	case ctx.Err() == nil && p.child.hasExited() && (provider.Transient(err) || errors.Is(err, provider.Internal)):
 		return p.crashed(err) // an answer that is cut in the middle looks like a defect
 	case errors.Is(err, provider.PluginCrashed):
@@ -210,6 +212,11 @@ func (s *supervisor) classify(ctx context.Context, p *process, err error) error 
 		s.probe(p)
 	}
 	return err
+}
+
+func brokePromise(err error) bool {
+	_, ok := errors.AsType[*provider.PromiseError](err)
+	return ok
 }
 
 // probe ends a process that does not even say its name. Calls that run on it are

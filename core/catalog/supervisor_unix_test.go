@@ -3,7 +3,6 @@
 package catalog
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"path/filepath"
@@ -43,13 +42,6 @@ func TestInstancesShareOneProcess(t *testing.T) {
 	if h.calls("a", "Configure") != 2 || h.calls("b", "Configure") != 1 {
 		t.Errorf("Configure: a %d times, b %d times; want 2 and 1", h.calls("a", "Configure"), h.calls("b", "Configure"))
 	}
-}
-
-func wrapItems() []provider.WrapItem {
-	return []provider.WrapItem{{
-		Plaintext: provider.NewSecret(bytes.Repeat([]byte{7}, provider.RootSize)),
-		AAD:       []byte("aad"),
-	}}
 }
 
 // localInstance configures the local provider in a folder of its own.

@@ -125,7 +125,7 @@ func (f *faulty) begin(call string) error {
 	case "unavailable":
 		return provider.Errorf(provider.Unavailable, "try %d failed", n)
 	case "denied":
-		return provider.Errorf(provider.Denied, "token %s is not allowed", f.token())
+		return provider.Errorf(provider.Denied, "token %s is not allowed\x1b[2J", f.token())
 	}
 	if call == "Check" {
 		return nil

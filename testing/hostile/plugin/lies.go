@@ -145,6 +145,21 @@ func (f *faulty) Unwrap(ctx context.Context, items []provider.UnwrapItem) ([]pro
 	return lieOfCount(fault, results), nil
 }
 
+func (f *faulty) Rewrap(ctx context.Context, items []provider.UnwrapItem) ([]provider.WrapResult, error) {
+	if err := f.begin("Rewrap"); err != nil {
+		return nil, err
+	}
+	results, err := f.KeyManager.Rewrap(ctx, items)
+	if err != nil {
+		return nil, err
+	}
+	fault := f.fault("Rewrap")
+	for i := range results {
+		lieOfWrap(fault, &results[i].Wrapped)
+	}
+	return lieOfCount(fault, results), nil
+}
+
 func (f *faulty) RotateKey(ctx context.Context, req provider.RotateKeyRequest) (provider.RotateKeyResponse, error) {
 	if err := f.begin("RotateKey"); err != nil {
 		return provider.RotateKeyResponse{}, err
