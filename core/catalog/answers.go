@@ -10,25 +10,47 @@ import (
 // answers are what an instance answered before, in whatever process. Package wire holds
 // each answer to its request; only who remembers can hold it to the ones before.
 type answers struct {
-	mu   sync.Mutex
-	kek  string
-	root [sha256.Size]byte // the digest of the root that was drawn last
+	mu sync.Mutex
+	// kek is the key that the instance named, and proved that a wrap under it opened.
+	kek    string
+	proved bool
+	root   [sha256.Size]byte // the digest of the root that was drawn last
 }
 
 // holdKEK compares the key that an instance says it works on with the one that it
-// named first: an instance has one, and wraps under another would be lost with it.
+// named before: an instance has one, and wraps under another would be lost with it.
+// Of two names neither of which was proved, neither is believed.
 func (a *answers) holdKEK(id string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	switch a.kek {
-	case id:
-	case "":
+	before := a.kek
+	switch {
+	case before == "":
 		a.kek = id
-	default:
-		return provider.BrokenPromise(provider.Integrity, "a provider works on one key-encryption key",
-			"it named %q before and names %q now; if that is meant, restart Keyrotor", a.kek, id)
+		return nil
+	case before == id:
+		return nil
+	case !a.proved:
+		a.kek = ""
 	}
-	return nil
+	return provider.BrokenPromise(provider.Integrity, "a provider works on one key-encryption key",
+		"it named %q before and names %q now; if that is meant, restart Keyrotor", before, id)
+}
+
+// opened takes note of which wraps opened. One that does not shows that the key that
+// it names may have been made up.
+func (a *answers) opened(items []provider.UnwrapItem, results []provider.UnwrapResult) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i, item := range items {
+		switch {
+		case item.Wrapped.KEKID != a.kek:
+		case i < len(results) && results[i].Err == nil:
+			a.proved = true
+		case !a.proved:
+			a.kek = ""
+		}
+	}
 }
 
 // holdWraps compares each wrap's key.
@@ -60,9 +82,9 @@ func (a *answers) holdDataKey(g provider.GenerateDataKeyResponse) error {
 	return nil
 }
 
-// setKEK forgets the former key, since the instance made this one.
-func (a *answers) setKEK(id string) {
+// made puts a key that the instance made in the former one's place.
+func (a *answers) made(id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.kek = id
+	a.kek, a.proved = id, false
 }

@@ -34,6 +34,9 @@ func TestBrokenPromises(t *testing.T) {
 		t.Fatal(wraps, err)
 	}
 	items := []provider.UnwrapItem{{Wrapped: wraps[0].Wrapped, AAD: wrapItems()[0].AAD}}
+	if err := makeCall(ctx, in, "Unwrap", items); err != nil {
+		t.Fatal(err)
+	}
 	otherKEK := `a provider works on one key-encryption key; it named "` + described.KEKID +
 		`" before and names "faulty/other" now; if that is meant, restart Keyrotor`
 	for _, c := range []struct {
@@ -79,6 +82,8 @@ func TestBrokenPromises(t *testing.T) {
 // makeCall makes the named call and answers its error.
 func makeCall(ctx context.Context, in *Instance, call string, items []provider.UnwrapItem) (err error) {
 	switch call {
+	case "Check":
+		_, err = in.Check(ctx, provider.CheckRequest{})
 	case "DescribeKey":
 		_, err = in.DescribeKey(ctx)
 	case "GenerateDataKey":
@@ -118,20 +123,36 @@ func TestAnswers(t *testing.T) {
 	kek := func(id string) provider.WrapResult {
 		return provider.WrapResult{Wrapped: provider.Wrapped{KEKID: id}}
 	}
+	of := func(id string) provider.UnwrapItem {
+		return provider.UnwrapItem{Wrapped: provider.Wrapped{KEKID: id}}
+	}
 	failed := provider.WrapResult{Err: provider.Denied}
 	if err := a.holdWraps([]provider.WrapResult{failed, kek("a"), kek("a")}); err != nil {
 		t.Errorf("the first key: %v", err)
 	}
+	a.opened([]provider.UnwrapItem{of("b"), of("a")}, []provider.UnwrapResult{{}, {}})
 	if err := a.holdWraps([]provider.WrapResult{failed, kek("a"), kek("b")}); !errors.Is(err, provider.Integrity) {
 		t.Errorf("another key in a batch: %v", err)
 	}
+	a.opened([]provider.UnwrapItem{of("a")}, nil) // a call that failed
 	if err := a.holdKEK("a"); err != nil {
-		t.Errorf("what was refused is remembered: %v", err)
+		t.Errorf("the key that was proved: %v", err)
 	}
-	a.setKEK("b")
+	a.made("b")
 	if err := a.holdKEK("b"); err != nil {
 		t.Errorf("a key that the instance made: %v", err)
 	}
+	if err := a.holdKEK("a"); !errors.Is(err, provider.Integrity) {
+		t.Errorf("after it made another: %v", err)
+	}
+	if err := a.holdKEK("b"); err != nil {
+		t.Errorf("of two that were not proved one is believed: %v", err)
+	}
+	a.opened([]provider.UnwrapItem{of("b")}, []provider.UnwrapResult{{Err: provider.NotFoundKey}})
+	if err := a.holdKEK("a"); err != nil {
+		t.Errorf("a key whose wrap does not open is believed: %v", err)
+	}
+	a.made("b")
 	drawn := func(b byte) provider.GenerateDataKeyResponse {
 		return provider.GenerateDataKeyResponse{
 			Wrapped:   provider.Wrapped{KEKID: "b"},

@@ -142,6 +142,13 @@ func (c *child) hasExited() bool {
 	}
 }
 
+// endedByItself tells the end of a process that exited from one that Kill brought.
+func (c *child) endedByItself() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.killed || c.state != "signal: killed"
+}
+
 func (c *child) pid() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

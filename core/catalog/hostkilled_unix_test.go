@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -49,14 +50,27 @@ func killedProcess(t *testing.T) (host *os.Process, plugin int, tmp string) {
 	return cmd.Process, plugin, tmp
 }
 
+// TestHostKilled holds the fastest of some kills to the bar: a busy machine can make
+// any one of them late, but not all.
 func TestHostKilled(t *testing.T) {
-	host, pid, tmp := killedProcess(t)
-	if err := host.Kill(); err != nil {
-		t.Fatal(err)
+	const kills, bar = 5, 100 * time.Millisecond
+	var took []time.Duration
+	for range kills {
+		host, pid, tmp := killedProcess(t)
+		if err := host.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		took = append(took, waitGone(t, pid, 5*time.Second).Round(time.Microsecond))
+		if left, _ := os.ReadDir(tmp); len(left) != 0 {
+			t.Errorf("left behind: %v", left)
+		}
+		if slices.Min(took) <= bar {
+			break
+		}
 	}
-	t.Logf("the plugin ended %s after its host was killed", waitGone(t, pid, 5*time.Second))
-	if left, _ := os.ReadDir(tmp); len(left) != 0 {
-		t.Errorf("left behind: %v", left)
+	t.Logf("after its host was killed, the plugin ended within %v", took)
+	if slices.Min(took) > bar {
+		t.Errorf("a plugin outlives its host by %v, never by less than %s", took, bar)
 	}
 }
 

@@ -90,7 +90,9 @@ func (in *Instance) Wrap(ctx context.Context, items []provider.WrapItem) ([]prov
 func (in *Instance) Unwrap(ctx context.Context, items []provider.UnwrapItem) ([]provider.UnwrapResult, error) {
 	c := call{name: "Unwrap", repeat: true}
 	results, err := send(ctx, in, c, func(ctx context.Context, w *wire.Instance) ([]provider.UnwrapResult, error) {
-		return w.Unwrap(ctx, items)
+		results, err := w.Unwrap(ctx, items)
+		in.answers.opened(items, results)
+		return results, err
 	})
 	for i := range results {
 		results[i].Err = in.named(c, results[i].Err)
@@ -137,7 +139,7 @@ func (in *Instance) CreateKey(ctx context.Context, req provider.CreateKeyRequest
 	return send(ctx, in, c, func(ctx context.Context, w *wire.Instance) (provider.CreateKeyResponse, error) {
 		res, err := w.CreateKey(ctx, req)
 		if err == nil {
-			in.answers.setKEK(res.KEKID)
+			in.answers.made(res.KEKID)
 		}
 		return res, err
 	})

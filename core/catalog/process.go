@@ -82,6 +82,7 @@ func launch(ctx context.Context, b binary) (_ *process, err error) {
 	}
 	defer func() {
 		if err != nil {
+			_ = p.child.Kill(ctx) // it has no instance yet that it could close
 			p.stop()
 		}
 	}()
@@ -170,7 +171,7 @@ func (p *process) connect(ctx context.Context, client *plugin.Client) (plugin.Cl
 }
 
 // launchError says why a start failed. What the plugin printed instead of the
-// handshake is part of go-plugin's message.
+// handshake is part of go-plugin's message; how it ended by itself is not.
 func (p *process) launchError(ctx context.Context, b binary, err error) error {
 	if _, ok := errors.AsType[*MismatchError](err); ok {
 		return err
@@ -178,13 +179,23 @@ func (p *process) launchError(ctx context.Context, b binary, err error) error {
 	if ctx.Err() != nil {
 		return provider.Errorf(provider.PluginCrashed, "plugin %q was not ready in time: %w", b.typ, context.Cause(ctx))
 	}
-	return provider.Errorf(provider.PluginCrashed, "plugin %q did not start: %s", b.typ, shorten(b.redact.text(err.Error())))
+	act := shorten(b.redact.text(err.Error()))
+	if p.child.pid() == 0 {
+		return provider.Errorf(provider.PluginCrashed, "plugin %q did not start: %s", b.typ, act)
+	}
+	if closedWithin(p.child.exited, exitGrace) && p.child.endedByItself() {
+		act = "its process ended: " + p.child.state + ": " + act
+	}
+	return provider.Errorf(provider.PluginCrashed, "plugin %q did not start: %w", b.typ, &provider.PromiseError{
+		Promise: fmt.Sprintf("a plugin begins with the handshake of protocol %d over gRPC", wire.Handshake().ProtocolVersion),
+		Act:     act,
+	})
 }
 
-// shorten makes text that a plugin may have chosen fit for an error.
+// shorten makes text that a plugin may have chosen fit for a line of an error.
 func shorten(s string) string {
 	const most = 400
-	s = printable(s)
+	s = strings.Join(strings.Fields(printable(s)), " ")
 	if len(s) > most {
 		s = strings.ToValidUTF8(s[:most], "") + "…"
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -105,6 +106,7 @@ func TestHostEnvironmentAndInputStayHome(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "host")
 	t.Setenv("PLUGIN_MIN_PORT", "1")
 	t.Setenv("TZ", "UTC")
+	t.Setenv("GODEBUG", "panicnil=0") // FIPS mode is switched on in it
 	t.Setenv("AWS_ROLE_ARN", "arn:role")
 	stdin, err := os.CreateTemp(t.TempDir(), "stdin")
 	if err != nil {
@@ -140,10 +142,13 @@ func TestHostEnvironmentAndInputStayHome(t *testing.T) {
 			t.Errorf("the plugin sees %s", v)
 		}
 	}
-	for _, want := range []string{"TZ=UTC", "AWS_ROLE_ARN=arn:role", "PLUGIN_MIN_PORT=10000", wire.LogLevelEnv + "=debug"} {
+	for _, want := range []string{"TZ=UTC", "GODEBUG=panicnil=0", "AWS_ROLE_ARN=arn:role", "PLUGIN_MIN_PORT=10000", wire.LogLevelEnv + "=debug"} {
 		if !slices.Contains(env, want) {
 			t.Errorf("the plugin's environment lacks %s", want)
 		}
+	}
+	if !slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, "PLUGIN_UNIX_SOCKET_DIR="+h.sockets+"/") }) {
+		t.Errorf("the plugin's socket is not in our directory: %q", env)
 	}
 }
 
@@ -258,6 +263,30 @@ func TestStoppedPlugin(t *testing.T) {
 	}
 	if alive(pid) {
 		t.Error("the stopped plugin outlived Close")
+	}
+}
+
+// TestEveryCallHasADeadline asks a plugin that answers nothing but who it is.
+func TestEveryCallHasADeadline(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, nil)
+	in := h.add("prod", "hang")
+	in.timeout = 100 * time.Millisecond
+	check(t, h.add("warm", "none")) // starts the process that they share
+	items := []provider.UnwrapItem{{Wrapped: provider.Wrapped{KEKID: "k", Blob: []byte("b")}}}
+	var wg sync.WaitGroup
+	for _, call := range []string{"Check", "DescribeKey", "GenerateDataKey", "Wrap", "Unwrap", "Rewrap", "RotateKey"} {
+		wg.Go(func() {
+			err := makeCall(context.Background(), in, call, items)
+			want := `provider "prod" (plugin faulty): ` + call + ": the plugin did not answer in time: context deadline exceeded: a call may take 100ms"
+			if !errors.Is(err, context.DeadlineExceeded) || err.Error() != want {
+				t.Errorf("got  %v\nwant %s", err, want)
+			}
+		})
+	}
+	wg.Wait()
+	if err := in.Close(); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Close: %v", err)
 	}
 }
 

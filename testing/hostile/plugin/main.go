@@ -51,6 +51,9 @@ func main() {
 		handshake := wire.Handshake()
 		handshake.ProtocolVersion = 9
 		serveByHand(handshake)
+	case "no-tls":
+		_ = os.Unsetenv("PLUGIN_CLIENT_CERT")
+		serveByHand(wire.Handshake())
 	case "no-limits":
 		serveByHand(wire.Handshake())
 	default:
