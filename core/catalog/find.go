@@ -56,7 +56,7 @@ func Find(dir, typ string) (string, error) {
 	if rel, err := filepath.Rel(root, path); err != nil || !filepath.IsLocal(rel) {
 		return "", fmt.Errorf("plugin %q: %s leads out of the plugin directory, to %s: put the binary itself there", typ, filepath.Join(root, FileName(typ)), path)
 	}
-	if err := checkFile(path); err != nil {
+	if err := checkBinary(path); err != nil {
 		return "", fmt.Errorf("plugin %q: %w", typ, err)
 	}
 	for d := filepath.Dir(path); ; d = filepath.Dir(d) {
@@ -77,20 +77,26 @@ func resolve(path string) (string, error) {
 	return filepath.EvalSymlinks(abs)
 }
 
-func checkFile(path string) error {
+func checkBinary(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return err
 	}
-	mode := info.Mode()
-	switch {
+	if err := checkFile(path, info); err != nil {
+		return err
+	}
+	if runtime.GOOS != "windows" && info.Mode()&0o111 == 0 {
+		return fmt.Errorf("%s is not executable: chmod 755 it", path)
+	}
+	return nil
+}
+
+// checkFile refuses what is no file, or what everybody may change.
+func checkFile(path string, info fs.FileInfo) error {
+	switch mode := info.Mode(); {
 	case !mode.IsRegular():
 		return fmt.Errorf("%s is not a regular file", path)
-	case runtime.GOOS == "windows": // has no such mode bits
-		return nil
-	case mode&0o111 == 0:
-		return fmt.Errorf("%s is not executable: chmod 755 it", path)
-	case mode&0o002 != 0:
+	case runtime.GOOS != "windows" && mode&0o002 != 0:
 		return fmt.Errorf("%s can be written by everybody: chmod o-w it", path)
 	}
 	return nil

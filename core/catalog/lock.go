@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
@@ -57,12 +59,15 @@ func NewLock() *Lock {
 }
 
 // ReadLock reads and checks the file. A missing one is an error that wraps
-// [fs.ErrNotExist].
+// [fs.ErrNotExist]. One that everybody may write or replace decides nothing, and is
+// refused.
 func ReadLock(path string) (*Lock, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if err := checkLockFile(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("no plugin is pinned, `keyrotor plugin lock` pins them: %w", err)
+	} else if err != nil {
+		return nil, fmt.Errorf("plugin lock: %w", err)
 	}
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the plugin lock: %w", err)
 	}
@@ -79,6 +84,23 @@ func ReadLock(path string) (*Lock, error) {
 		return nil, fmt.Errorf("plugin lock %s: %w", path, err)
 	}
 	return l, nil
+}
+
+// checkLockFile looks at the file before it is opened, for a pipe would block, at the
+// directory that it lies in, and at that of a link to it.
+func checkLockFile(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if err := checkFile(path, info); err != nil {
+		return err
+	}
+	target, err := resolve(path)
+	if err != nil {
+		return err
+	}
+	return cmp.Or(checkDir(filepath.Dir(path)), checkDir(filepath.Dir(target)))
 }
 
 // Write replaces the file atomically.
