@@ -48,6 +48,8 @@ type Opener struct {
 	// CreateStore makes the store if there is none. Otherwise that is an error: a
 	// volume that is not mounted must not look like a store without keys.
 	CreateStore bool
+	// Reattach is for plugin authors alone, see [catalog.Config].
+	Reattach catalog.Reattach
 }
 
 // ErrNoStore: the config's store does not exist.
@@ -137,7 +139,7 @@ func (o Opener) Load(ctx context.Context, path string) (*Setup, error) {
 	for _, p := range file.Providers {
 		env[p.Type] = file.Plugins.Env
 	}
-	plugins, err := catalog.New(catalog.Config{PluginDir: dir, Lock: lock, Log: o.Log, Env: env})
+	plugins, err := catalog.New(catalog.Config{PluginDir: dir, Lock: lock, Log: o.Log, Env: env, Reattach: o.Reattach})
 	if err != nil {
 		return nil, err
 	}

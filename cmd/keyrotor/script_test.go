@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,6 +33,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"let":   let,
 		"mode":  mode,
 		"hold":  hold,
+		"debug": debug,
 		"tty":   onTerminal,
 	}
 }
@@ -180,4 +182,21 @@ func hold(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	_, err = s.Begin(context.Background(), claim)
 	ts.Check(errors.Join(err, s.Close()))
+}
+
+// debug TYPE starts a plugin as its author does, until the script's end, and sets
+// ATTACH to what it prints and DEBUGGED to its process id.
+func debug(ts *testscript.TestScript, _ bool, args []string) {
+	cmd := exec.Command(filepath.Join(ts.Getenv(pluginsVariable), "keyrotor-plugin-"+args[0]), "-debug")
+	stdout, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	ts.Check(err)
+	ts.Setenv("ATTACH", strings.TrimSpace(line))
+	ts.Setenv("DEBUGGED", strconv.Itoa(cmd.Process.Pid))
 }

@@ -48,6 +48,9 @@ type Config struct {
 	Env map[string][]string
 	// Timeout replaces [DefaultTimeout] unless it is zero.
 	Timeout time.Duration
+	// Reattach is for plugin authors alone: these plugins are neither started nor
+	// verified, and their calls have an hour. Each use is a warning in the log.
+	Reattach Reattach
 }
 
 // Catalog holds the configured providers and the plugin processes behind them.
@@ -86,20 +89,16 @@ func New(c Config) (*Catalog, error) {
 // Schema answers what a provider block of this type may contain. It comes from
 // the lock; a plugin is started only if the lock lacks it.
 func (c *Catalog) Schema(ctx context.Context, typ string) (provider.Schema, error) {
-	locked, hash, err := c.config.Lock.pinned(typ)
-	if err != nil {
-		return provider.Schema{}, err
+	if _, attached := c.config.Reattach[typ]; !attached {
+		locked, hash, err := c.config.Lock.pinned(typ)
+		if err != nil {
+			return provider.Schema{}, err
+		}
+		if schema, ok := locked.Schemas[hash]; ok {
+			return schema, nil
+		}
 	}
-	if schema, ok := locked.Schemas[hash]; ok {
-		return schema, nil
-	}
-	c.mu.Lock()
-	s, err := c.supervisor(typ)
-	c.mu.Unlock()
-	if err != nil {
-		return provider.Schema{}, err
-	}
-	p, err := s.acquire(ctx)
+	s, p, err := c.running(ctx, typ)
 	if err != nil {
 		return provider.Schema{}, err
 	}
@@ -117,12 +116,13 @@ func (c *Catalog) Add(name, typ string, body provider.Body) error {
 	if name == "" {
 		return fmt.Errorf("a provider of type %q has no name", typ)
 	}
-	locked, _, err := c.config.Lock.pinned(typ)
+	info, err := c.info(typ)
 	if err != nil {
 		return fmt.Errorf("provider %q: %w", name, err)
 	}
-	if _, err := Find(c.config.PluginDir, typ); err != nil {
-		return fmt.Errorf("provider %q: %w", name, err)
+	timeout := c.config.Timeout
+	if _, attached := c.config.Reattach[typ]; attached {
+		timeout = debugTimeout
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -135,18 +135,50 @@ func (c *Catalog) Add(name, typ string, body provider.Body) error {
 	}
 	s.redact.add(body)
 	c.instances[name] = &Instance{
-		name: name,
-		info: provider.Info{
-			Name:          typ,
-			Version:       locked.Version,
-			ProtocolMinor: locked.ProtocolMinor,
-			Capabilities:  locked.Capabilities,
-		},
+		name:    name,
+		info:    info,
 		body:    body,
 		plugin:  s,
-		timeout: c.config.Timeout,
+		timeout: timeout,
 	}
 	return nil
+}
+
+// info is what a plugin said about itself when it was pinned. One that a developer
+// runs is asked.
+func (c *Catalog) info(typ string) (provider.Info, error) {
+	if _, attached := c.config.Reattach[typ]; attached {
+		_, p, err := c.running(context.Background(), typ)
+		if err != nil {
+			return provider.Info{}, err
+		}
+		return p.info, nil
+	}
+	locked, _, err := c.config.Lock.pinned(typ)
+	if err != nil {
+		return provider.Info{}, err
+	}
+	if _, err := Find(c.config.PluginDir, typ); err != nil {
+		return provider.Info{}, err
+	}
+	return provider.Info{
+		Name:          typ,
+		Version:       locked.Version,
+		ProtocolMinor: locked.ProtocolMinor,
+		Capabilities:  locked.Capabilities,
+	}, nil
+}
+
+// running answers the process of a plugin type, which it starts if need be.
+func (c *Catalog) running(ctx context.Context, typ string) (*supervisor, *process, error) {
+	c.mu.Lock()
+	s, err := c.supervisor(typ)
+	c.mu.Unlock()
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := s.acquire(ctx)
+	return s, p, err
 }
 
 // Provider answers a registered provider. Its plugin starts on the first call.
@@ -215,6 +247,10 @@ func (c *Catalog) supervisor(typ string) (*supervisor, error) {
 
 // locate answers a plugin's binary as it lies there now, with the hash that it must have.
 func (c *Catalog) locate(typ string) (binary, error) {
+	log := c.config.Log.With("plugin", typ)
+	if a, ok := c.config.Reattach[typ]; ok {
+		return binary{typ: typ, log: log, attach: &a}, nil
+	}
 	_, hash, err := c.config.Lock.pinned(typ)
 	if err != nil {
 		return binary{}, err
@@ -231,6 +267,6 @@ func (c *Catalog) locate(typ string) (binary, error) {
 		typ: typ, path: path, hash: hash,
 		env:         environment(c.config.Env[typ], c.config.Log),
 		socketRoots: roots,
-		log:         c.config.Log.With("plugin", typ),
+		log:         log,
 	}, nil
 }

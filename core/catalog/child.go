@@ -29,6 +29,8 @@ type child struct {
 	stdout, stderr *os.File
 	lifeline       *os.File
 
+	attached int // the id of a process that somebody else started, instead of cmd
+
 	exited chan struct{} // closed once the rest is set
 	state  string        // e.g. "signal: killed"
 	ended  time.Time
@@ -36,6 +38,19 @@ type child struct {
 
 func newChild(typ, path, hash string, env []string) *child {
 	return &child{typ: typ, path: path, hash: hash, env: env, exited: make(chan struct{})}
+}
+
+// newAttached is a process that somebody else started. Nothing here ends it.
+func newAttached(typ string, pid int) *child {
+	c := newChild(typ, "", "", nil)
+	c.attached = pid
+	return c
+}
+
+// lost ends an attached process for us, whatever became of it.
+func (c *child) lost(state string) {
+	c.state, c.ended = state, time.Now()
+	close(c.exited)
 }
 
 // Start checks the hash and executes the file. As with go-plugin's own check,
@@ -153,7 +168,7 @@ func (c *child) pid() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cmd == nil {
-		return 0
+		return c.attached
 	}
 	return c.cmd.Process.Pid
 }

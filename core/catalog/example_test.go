@@ -76,3 +76,12 @@ func ExampleFileName() {
 		catalog.FileName("vault-transit") == "keyrotor-plugin-vault-transit.exe")
 	// Output: true
 }
+
+func ExampleParseReattach() {
+	reattach, err := catalog.ParseReattach(`{"mykms":{"protocol":"grpc","protocol_version":1,"pid":4711,"network":"unix","address":"/tmp/keyrotor-debug-1/plugin.sock","tls":false}}`)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(reattach["mykms"].PID)
+	// Output: 4711
+}

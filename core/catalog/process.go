@@ -38,6 +38,8 @@ type binary struct {
 	socketRoots     []string
 	log             *slog.Logger
 	redact          *redactor
+	// attach is set instead of the path if a developer runs the plugin.
+	attach *wire.Attachment
 }
 
 // process is one running plugin.
@@ -131,10 +133,7 @@ func (p *process) newClient(b binary, socketDir string) *plugin.Client {
 		AutoMTLS:         true,
 		SkipHostEnv:      true,
 		StartTimeout:     startTimeout,
-		GRPCDialOptions: []grpc.DialOption{
-			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage), grpc.MaxCallSendMsgSize(wire.MaxMessage)),
-			grpc.WithIdleTimeout(0), // an idle connection would be closed, and made anew
-		},
+		GRPCDialOptions:  dialOptions(),
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: socketDir},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
 			p.child.env = append(p.child.env, cmd.Env...)
@@ -146,6 +145,13 @@ func (p *process) newClient(b binary, socketDir string) *plugin.Client {
 		SyncStdout: &logWriter{log: b.log, redact: b.redact},
 		SyncStderr: &logWriter{log: b.log, redact: b.redact},
 	})
+}
+
+func dialOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage), grpc.MaxCallSendMsgSize(wire.MaxMessage)),
+		grpc.WithIdleTimeout(0), // an idle connection would be closed, and made anew
+	}
 }
 
 // connect runs go-plugin's start aside, because it takes no context.

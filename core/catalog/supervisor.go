@@ -171,7 +171,11 @@ func (s *supervisor) launch(pause time.Duration) (*process, error) {
 		return nil, err
 	}
 	b.redact = s.redact
-	p, err := launch(s.ctx, b)
+	begin := launch
+	if b.attach != nil {
+		begin = attach
+	}
+	p, err := begin(s.ctx, b)
 	if s.ctx.Err() != nil && err != nil {
 		return nil, errClosed
 	}

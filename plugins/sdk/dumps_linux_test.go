@@ -3,6 +3,7 @@ package sdk
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -29,5 +30,20 @@ func TestThePluginsMemoryIsNotDumped(t *testing.T) {
 	}
 	if want := "core 0 0, dumpable 0"; check.Identity != want {
 		t.Errorf("got %q, want %q", check.Identity, want)
+	}
+}
+
+// TestDebuggersMayEnterADebuggedPlugin: it is what -debug is for.
+func TestDebuggersMayEnterADebuggedPlugin(t *testing.T) {
+	client := startDebugged(t, "-debug").client(t)
+	if err := client.Configure(t.Context(), "one", provider.Body{}); err != nil {
+		t.Fatal(err)
+	}
+	check, err := client.Instance("one").Check(t.Context(), provider.CheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasSuffix(check.Identity, ", dumpable 1") {
+		t.Errorf("got %q", check.Identity)
 	}
 }

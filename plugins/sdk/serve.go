@@ -31,13 +31,21 @@ type Plugin struct {
 
 // Serve runs the plugin until the host ends it. It is all that a plugin's main
 // calls. It answers --version on its own, and tells a person who starts the
-// plugin by hand what it is.
+// plugin by hand what it is. With -debug it serves hosts that attach to it, until
+// Ctrl-C, so that an author can run it in a debugger.
 //
 // The process is made non-dumpable where the system allows it, since it holds
 // the key manager's credential.
 func Serve(p Plugin) {
 	if status, done := answerPerson(p, os.Args[1:], os.Getenv, os.Stdout, os.Stderr); done {
 		os.Exit(status)
+	}
+	if asksForDebug(os.Args[1:]) {
+		if err := serveDebug(p, os.Stdout, os.Stderr); err != nil {
+			_, _ = fmt.Fprintf(os.Stderr, "%s: %v\n", p.Info.Name, err)
+			os.Exit(1)
+		}
+		return
 	}
 	log := newLogger(p.Info.Name, os.Getenv(wire.LogLevelEnv), os.Stderr)
 	if err := secret.ForbidDumps(); err != nil {
@@ -76,11 +84,15 @@ func answerPerson(p Plugin, args []string, getenv func(string) string, stdout, s
 		_, _ = fmt.Fprintf(stderr, "this plugin is not complete: %v\n", err)
 		return 1, true
 	}
+	if asksForDebug(args) {
+		return 0, false
+	}
 	handshake := wire.Handshake()
 	if getenv(handshake.MagicCookieKey) != handshake.MagicCookieValue {
 		_, _ = fmt.Fprintf(stderr, `This is %[1]s %[2]s, a provider plugin for Keyrotor. Keyrotor starts it by itself;
-there is nothing to do with it by hand. To use it, put it into Keyrotor's plugin
-directory, run "keyrotor plugin lock", and name it in the configuration:
+there is nothing to do with it by hand but to debug it, with -debug. To use it, put it
+into Keyrotor's plugin directory, run "keyrotor plugin lock", and name it in the
+configuration:
 
     provider "%[1]s" "NAME" {
       …

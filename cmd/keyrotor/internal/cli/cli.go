@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyrotor/keyrotor/cmd/keyrotor/internal/console"
+	"github.com/keyrotor/keyrotor/core/catalog"
 	"github.com/keyrotor/keyrotor/core/secret"
 )
 
@@ -44,6 +45,8 @@ type app struct {
 	end func()
 	// counting: a bar shows where the work has got to.
 	counting bool
+	// reattach are the plugins that a developer runs.
+	reattach catalog.Reattach
 	// misused is an unknown command that was found while asked for its help.
 	misused error
 }
@@ -54,6 +57,8 @@ type globalFlags struct {
 	output   choice
 	logLevel choice
 	timeout  time.Duration
+	// devReattach lets plugins be replaced by those that a developer runs.
+	devReattach bool
 }
 
 func (a *app) run(ctx context.Context, args []string) int {
@@ -83,6 +88,9 @@ func (a *app) prepare(cmd *cobra.Command, _ []string) error {
 	}
 	if err := secret.ForbidDumps(); err != nil {
 		a.log.Warn("the process stays open to core dumps and debuggers", "error", err)
+	}
+	if err := a.readReattach(cmd); err != nil {
+		return err
 	}
 	if d := a.global.timeout; d < 0 {
 		return misuse(cmd, "--timeout is negative")

@@ -159,12 +159,34 @@ NO_COLOR is set or TERM is "dumb".`,
 			Long:  errorCodesTopic(),
 		},
 		{
+			Use:   "plugin-debugging",
+			Short: "How the author of a plugin runs it in a debugger",
+			Long: `A plugin that is started with -debug, e.g. in a debugger, serves until Ctrl-C and
+prints on standard output how to reach it:
+
+  dlv debug ./plugins/mykms -- -debug
+
+With that line in a variable, and with a flag on each command, Keyrotor attaches to
+it instead of starting the plugin of that type:
+
+  export KEYROTOR_REATTACH_PLUGINS='{"mykms":{…}}'
+  keyrotor --dev-reattach provider check
+
+This is for development alone. Nobody compares the binary with plugins.lock, which
+need not even name it, and the connection is a socket without TLS; every use is
+warned of. The variable without the flag is ignored. Calls have an hour, for
+breakpoints. When the host ends, it takes its configuration back, and the plugin
+goes on. To attach to several plugins, join their objects into one.`,
+		},
+		{
 			Use:   "environment",
 			Short: "The environment variables that matter",
 			Long: `  KEYROTOR_CONFIG      the config file where --config names none
   KEYROTOR_PASSPHRASE  the passphrase that 'keyrotor init --seal' protects the local
                        provider's key-encryption keys with; the config that it
                        writes reads it through env("KEYROTOR_PASSPHRASE")
+  KEYROTOR_REATTACH_PLUGINS
+                       for plugin authors, see 'keyrotor help plugin-debugging'
   NO_COLOR             if set, no colour and no progress bar
   TERM=dumb            the same
 

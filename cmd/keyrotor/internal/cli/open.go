@@ -60,7 +60,7 @@ func opened[T io.Closer](a *app, cmd *cobra.Command, open func(core.Opener, cont
 		return err
 	}
 	ctx := cmd.Context()
-	x, err := open(core.Opener{Log: a.log, OnStep: a.stepped()}, ctx, path)
+	x, err := open(core.Opener{Log: a.log, OnStep: a.stepped(), Reattach: a.reattach}, ctx, path)
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,7 @@ func (a *app) schema(ctx context.Context, folder pluginFolder, typ string) (sche
 	if err != nil {
 		return provider.Schema{}, err
 	}
-	plugins, err := catalog.New(catalog.Config{PluginDir: folder.dir, Lock: lock, Log: a.log})
+	plugins, err := catalog.New(catalog.Config{PluginDir: folder.dir, Lock: lock, Log: a.log, Reattach: a.reattach})
 	if err != nil {
 		return provider.Schema{}, err
 	}

@@ -67,6 +67,7 @@ func (a *app) addGlobalFlags(root *cobra.Command) {
 	flags.StringVarP(&a.global.config, "config", "c", "", "the config `FILE` (default: "+configVariable+")")
 	flags.VarP(&a.global.output, "output", "o", "the form of the answer")
 	flags.Var(&a.global.logLevel, "log-level", "what is logged on standard error")
+	flags.BoolVar(&a.global.devReattach, "dev-reattach", false, "use the plugins that run with -debug, see 'keyrotor help plugin-debugging'")
 	flags.DurationVar(&a.global.timeout, "timeout", 0, "give up after this `DURATION`, e.g. 30s (default: never)")
 	completeChoice(root, "output", &a.global.output)
 	completeChoice(root, "log-level", &a.global.logLevel)
