@@ -16,13 +16,13 @@ func TestParseReattach(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	const print = "it is not what a plugin prints with -debug: "
+	const other = "it is not what a plugin prints with -debug: "
 	for in, want := range map[string]string{
-		"":                      print + "EOF",
-		"null":                  print + "one JSON object with at least one plugin",
-		"{}":                    print + "one JSON object with at least one plugin",
-		attachments + "{}":      print + "one JSON object with at least one plugin",
-		`{"local":{"cmd":"x"}}`: print + `json: unknown field "cmd"`,
+		"":                      other + "EOF",
+		"null":                  other + "one JSON object with at least one plugin",
+		"{}":                    other + "one JSON object with at least one plugin",
+		attachments + "{}":      other + "one JSON object with at least one plugin",
+		`{"local":{"cmd":"x"}}`: other + `json: unknown field "cmd"`,
 		`{"../x":{}}`:           `"../x" is no plugin type: lower-case words joined by hyphens are`,
 		`{"x":{}}`:              `plugin "x": it speaks "", version 0, and this build grpc, version 1`,
 		`{"x":{"protocol":"netrpc","protocol_version":1}}`:                                                               `plugin "x": it speaks "netrpc", version 1, and this build grpc, version 1`,

@@ -127,7 +127,7 @@ func TestAttachRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	for name, c := range map[string]struct{ typ, address, want string }{
 		"another plugin":    {"other", at.Address, `it calls itself "local"`},
 		"no socket":         {"local", file, file + " is no socket"},

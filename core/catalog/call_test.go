@@ -142,7 +142,7 @@ func TestClassify(t *testing.T) {
 		}
 	}
 	lied := provider.BrokenPromise(provider.Internal, "one result an item", "it answered 3 for 2")
-	if err := s.classify(live, gone, lied); err != error(lied) {
+	if err := s.classify(live, gone, lied); err.Error() != lied.Error() || errors.Is(err, provider.PluginCrashed) {
 		t.Errorf("a whole answer became %v because the plugin ended after it", err)
 	}
 	if !running.child.killed {

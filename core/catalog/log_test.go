@@ -133,7 +133,7 @@ func TestRedactorKeepsThePromise(t *testing.T) {
 	if err.Error() != want || !ok || p.Promise != "a provider works on one key" || p.Act != "it names [redacted]�[2J" {
 		t.Errorf("got %v, %+v", err, p)
 	}
-	if plain := error(provider.Errorf(provider.Denied, "no\nnever")); r.err(plain) != plain {
+	if plain := error(provider.Errorf(provider.Denied, "no\nnever")); !errors.Is(r.err(plain), plain) {
 		t.Error("an error without anything to clean was changed")
 	}
 }

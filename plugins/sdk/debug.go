@@ -55,7 +55,7 @@ func serveDebug(p Plugin, stdout, stderr io.Writer) (err error) {
 	select {
 	case <-signals:
 		g.Stop()
-		<-ended
+		err = <-ended // nil after a stop
 	case err = <-ended:
 	}
 	closeWithin(server, closeTimeout)

@@ -77,7 +77,7 @@ func TestLies(t *testing.T) {
 	for _, lie := range lies {
 		kek := s.kek(kr, lie.instance)
 		s.fault(lie.instance, lie.fault)
-		err := s.refuses(t.Context(), kr, orders, lie.code, strings.ReplaceAll(lie.want, "KEK\"", kek+`"`))
+		err := s.refusal(t.Context(), kr, orders, lie.code, strings.ReplaceAll(lie.want, "KEK\"", kek+`"`))
 		if broken := strings.Contains(lie.want, "broke its promise"); broken != is[*provider.PromiseError](err) {
 			t.Errorf("%s: %#v", lie.fault, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -144,7 +145,7 @@ func TestChangedBinary(t *testing.T) {
 	kr := s.open()
 	pinned, err := os.ReadFile(s.plugin())
 	must(t, err)
-	changed := append(pinned[:len(pinned):len(pinned)], 0)
+	changed := append(slices.Clip(pinned), 0)
 	must(t, os.WriteFile(s.plugin()+".new", changed, 0o700))
 	must(t, os.Rename(s.plugin(), s.plugin()+".pinned"))
 	must(t, os.Rename(s.plugin()+".new", s.plugin()))
@@ -153,7 +154,7 @@ func TestChangedBinary(t *testing.T) {
 	hash := func(b []byte) string { h := sha256.Sum256(b); return "sha256:" + hex.EncodeToString(h[:]) }
 	want := `plugin "faulty" was not started: ` + file + " is not the binary that plugins.lock pins: expected " + hash(pinned) + ", found " + hash(changed) +
 		". If you replaced it on purpose, review it, then run `keyrotor plugin lock faulty`"
-	err = s.refuses(t.Context(), kr, payments, "internal", said("prod", "GenerateDataKey")+want)
+	err = s.refusal(t.Context(), kr, payments, "internal", said("prod", "GenerateDataKey")+want)
 	if !is[*catalog.MismatchError](err) {
 		t.Errorf("%#v is no mismatch", err)
 	}
@@ -168,7 +169,7 @@ func TestChangedBinary(t *testing.T) {
 	must(t, os.Rename(s.plugin()+".new", s.plugin()))
 	s.rotates(kr, payments)
 	must(t, syscall.Kill(pid(t, kr), syscall.SIGKILL))
-	err = s.refuses(t.Context(), kr, payments, "internal", said("prod", "GenerateDataKey")+want)
+	err = s.refusal(t.Context(), kr, payments, "internal", said("prod", "GenerateDataKey")+want)
 	if !is[*catalog.MismatchError](err) {
 		t.Errorf("after the end of the process that ran: %#v is no mismatch", err)
 	}

@@ -30,7 +30,7 @@ func TestStarts(t *testing.T) {
 			s.readable(warm)
 			s.startFault(fault)
 			kr := s.open()
-			err := s.refuses(t.Context(), kr, payments, "plugin_crashed", said("prod", "GenerateDataKey")+handshake+act)
+			err := s.refusal(t.Context(), kr, payments, "plugin_crashed", said("prod", "GenerateDataKey")+handshake+act)
 			if !is[*provider.PromiseError](err) {
 				t.Errorf("%#v is no broken promise", err)
 			}

@@ -141,7 +141,7 @@ func checkRotated(expected string, r provider.RotateKeyResponse) error {
 	switch {
 	case r.Pending && r.NewVersion != "":
 		return broken("a pending rotation has no new version yet", "it names %q", r.NewVersion)
-	case r.OldVersion != expected && !(r.Pending && r.OldVersion == ""):
+	case r.OldVersion != expected && (!r.Pending || r.OldVersion != ""):
 		return broken("a rotation starts from the expected version", "%q was expected and it rotated %q", expected, r.OldVersion)
 	case !r.Pending && r.NewVersion == "":
 		return broken("a rotation names the new version or is pending", "it does neither")

@@ -37,16 +37,16 @@ func newFaulty(cfg provider.Config) (provider.KeyManager, error) {
 	if f.fault("Configure") == "config" {
 		return nil, &provider.Error{Code: provider.InvalidConfig, Attribute: "fault", Message: "no instance for token " + f.token()}
 	}
-	real, err := local.New(context.Background(), provider.Config{
+	km, err := local.New(context.Background(), provider.Config{
 		Instance: cfg.Instance,
 		Body:     provider.Body{Attributes: map[string]any{"path": f.file("kek")}},
 	})
 	if err != nil {
 		return nil, err
 	}
-	f.KeyManager = real
+	f.KeyManager = km
 	f.makeKey = sync.OnceValue(func() error {
-		_, err := real.(provider.KeyCreator).CreateKey(context.Background(), provider.CreateKeyRequest{})
+		_, err := km.(provider.KeyCreator).CreateKey(context.Background(), provider.CreateKeyRequest{})
 		if errors.Is(err, provider.AlreadyExists) {
 			return nil
 		}
