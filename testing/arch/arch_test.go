@@ -106,7 +106,7 @@ var mayImport = map[string][]string{
 	"core/catalog":      {"core/provider", "core/provider/wire", "core/secret"},
 	"core/keyring":      {"core/secret"},
 	"core/store":        {"core/history", "core/keyring"},
-	"core/store/sqlite": {"core/history", "core/keyring", "core/store"},
+	"core/store/sqlite": {"core/draft", "core/history", "core/keyring", "core/store"},
 	"core/config":       {"core/keyring", "core/provider"},
 	"core/wrapping":     {"core/keyring", "core/provider"},
 	"core/rotation":     {"core/history", "core/keyring", "core/provider", "core/store", "core/wrapping"},

@@ -4,18 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/keyrotor/keyrotor/core/draft"
 )
 
-// creator makes a new database. It does so under another name and then links the
-// finished file into place. Other processes therefore see no store or a whole one;
-// an empty file is never taken for a new store; and no file descriptor of the
-// database is ever closed outside SQLite, which on POSIX systems would drop the
-// locks that this process has on it.
+// creator makes a new database. It does so as a draft, which is put in place when
+// it is finished. Other processes therefore see no store or a whole one; an empty
+// file is never taken for a new store; and no file descriptor of the database is
+// ever closed outside SQLite, which on POSIX systems would drop the locks that this
+// process has on it.
 type creator struct {
 	path       string
 	migrations []migration
@@ -35,25 +38,33 @@ func (c creator) createIfMissing(ctx context.Context) error {
 	if logErr == nil {
 		return damaged("the database is gone, and its write-ahead log %s-wal is still there", c.path)
 	}
-	draft, err := os.CreateTemp(filepath.Dir(c.path), "."+filepath.Base(c.path)+".new-*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("%w: let this user create files in that folder", err)
-	}
-	defer os.Remove(draft.Name())
-	if err := draft.Close(); err != nil {
-		return err
-	}
-	if err := c.fill(ctx, draft.Name()); err != nil {
-		return fmt.Errorf("create: %w", err)
-	}
-	switch err := os.Link(draft.Name(), c.path); {
+	nothing := func(io.Writer) error { return nil }
+	fill := func(path string) error { return c.fill(ctx, path) }
+	switch err := c.make(nothing, fill); {
 	case errors.Is(err, fs.ErrExist): // another process was faster: its store is the one
 		return nil
 	case err != nil:
-		return fmt.Errorf("create: %w: use a file system that supports hard links", err)
+		return fmt.Errorf("create: %w", err)
 	}
 	c.log.InfoContext(ctx, "store created", "path", c.path)
-	return syncFolder(filepath.Dir(c.path))
+	return nil
+}
+
+// make puts a database in place: what write writes, and finish completes. fs.ErrExist
+// if there is one.
+func (c creator) make(write func(io.Writer) error, finish func(path string) error) (err error) {
+	d, err := draft.New(c.path)
+	if err != nil {
+		return fmt.Errorf("%w: let this user create files in that folder", err)
+	}
+	defer func() { err = errors.Join(err, d.Discard()) }()
+	if err := d.Write(write); err != nil {
+		return err
+	}
+	if err := finish(d.Path()); err != nil {
+		return err
+	}
+	return d.Publish()
 }
 
 func (c creator) checkFolder() error {

@@ -18,6 +18,3 @@ func checkMode(path string) error {
 	}
 	return nil
 }
-
-// syncFolder does nothing: folders cannot be opened for that here.
-func syncFolder(string) error { return nil }

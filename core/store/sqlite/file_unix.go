@@ -23,12 +23,3 @@ func checkMode(path string) error {
 	}
 	return nil
 }
-
-// syncFolder makes a new name in the folder outlive a power cut.
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}

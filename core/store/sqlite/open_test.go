@@ -92,7 +92,7 @@ func TestOpenRace(t *testing.T) {
 	if n != 1 {
 		t.Errorf("%d store ids", n)
 	}
-	if files, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*.new-*")); len(files) != 0 {
+	if files, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".keyrotor-draft-*")); len(files) != 0 {
 		t.Errorf("drafts left behind: %q", files)
 	}
 }
