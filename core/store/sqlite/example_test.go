@@ -2,7 +2,9 @@ package sqlite_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -46,4 +48,43 @@ func ExampleOpen() {
 	}
 	fmt.Println(key.Name, key.Settings.Algorithm, key.LastDigest == key.Digest(s.ID()).String())
 	// Output: payments AES-256-GCM true
+}
+
+func ExampleRestore() {
+	dir, err := os.MkdirTemp("", "keyrotor")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+
+	ctx := context.Background()
+	s, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(dir, "keyrotor.db")})
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = s.Close() }()
+	// In use or not, the copy is of one moment.
+	copied := filepath.Join(dir, "copy")
+	if _, err := s.Snapshot(ctx, copied); err != nil {
+		panic(err)
+	}
+
+	write := func(w io.Writer) error {
+		f, err := os.Open(copied)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = io.Copy(w, f)
+		return err
+	}
+	accept := func(restored *sqlite.Store) error {
+		if restored.ID() != s.ID() {
+			return errors.New("another store's")
+		}
+		return nil
+	}
+	err = sqlite.Restore(ctx, sqlite.Config{Path: filepath.Join(dir, "again.db")}, write, accept)
+	fmt.Println(err)
+	// Output: <nil>
 }
