@@ -109,6 +109,7 @@ var mayImport = map[string][]string{
 	"core/store/sqlite": {"core/draft", "core/history", "core/keyring", "core/store"},
 	"core/config":       {"core/keyring", "core/provider"},
 	"core/wrapping":     {"core/keyring", "core/provider"},
+	"core/backup":       {"core/keyring", "core/wrapping"},
 	"core/rotation":     {"core/history", "core/keyring", "core/provider", "core/store", "core/wrapping"},
 	"core/rewrap": {
 		"core/history", "core/keyring", "core/provider", "core/rotation", "core/store", "core/wrapping",
