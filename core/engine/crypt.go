@@ -9,9 +9,9 @@ import (
 // Encrypt encrypts under the key's primary version and answers the text form,
 // `keyrotor:<key>:v<N>:<payload>`. Decryption needs the same aad; nil is none.
 //
-// Errors: keyring.ErrUnknownKey, ErrNoPrimary, ErrTooLarge, ErrUsageLimit,
-// ErrIntegrity if the stored record was tampered with, a provider.Error if the key
-// manager had to be asked and failed.
+// Errors: keyring.ErrUnknownKey, ErrNoPrimary (rotation.ErrRestored, where that is
+// why), ErrTooLarge, ErrUsageLimit, ErrIntegrity if the stored record was tampered
+// with, a provider.Error if the key manager had to be asked and failed.
 func (e *Engine) Encrypt(ctx context.Context, key string, plaintext, aad []byte) ([]byte, error) {
 	return e.AppendEncrypt(ctx, nil, key, plaintext, aad)
 }

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -50,6 +51,7 @@ const (
 type Store interface {
 	store.Keys
 	store.Intents
+	store.Events
 }
 
 // Config is what a Rotator works with. Store, KeyManager and Actor are required.
@@ -113,6 +115,8 @@ type Request struct {
 	// Above is a version number that is taken outside of this store, as is every one
 	// below it: the new version gets a higher one.
 	Above uint32
+	// Recovery: the key may have come out of a backup.
+	Recovery bool
 }
 
 // check refuses what would stand in the history for ever.
@@ -122,6 +126,9 @@ func (req Request) check() error {
 	}
 	if !req.Reason.Valid() {
 		return fmt.Errorf("key %q: %q is no reason; use one of %q", req.Key, req.Reason, keyring.Reasons())
+	}
+	if req.Above >= math.MaxUint32-1 { // the last number has none that could follow
+		return fmt.Errorf("key %q: no version number is left above %d", req.Key, req.Above)
 	}
 	return (history.Event{Note: req.Note}).Check()
 }
@@ -172,7 +179,8 @@ func (r *Rotator) Create(ctx context.Context, req Request, settings keyring.Sett
 }
 
 // Rotate makes a new version of a key and makes it the primary. ErrRotated if
-// somebody else did so first.
+// somebody else did so first; ErrRestored if the key needs a recovery, and this is
+// none.
 func (r *Rotator) Rotate(ctx context.Context, req Request) (Result, error) {
 	if err := req.check(); err != nil {
 		return Result{}, err
@@ -180,6 +188,11 @@ func (r *Rotator) Rotate(ctx context.Context, req Request) (Result, error) {
 	before, err := r.Store.Key(ctx, req.Key)
 	if err != nil {
 		return Result{}, err
+	}
+	if !req.Recovery {
+		if err := CheckRestored(ctx, r.Store, &before.Record); err != nil {
+			return Result{}, err
+		}
 	}
 	op := &operation{
 		Rotator: r, Request: req, id: uuid.NewString(), kind: "rotate",
