@@ -40,23 +40,13 @@ type census struct {
 func (c *census) file(ctx context.Context, src *source, scan *scanner) error {
 	var failed failures
 	defer func() { c.tour.fail(failed.all(src.path)...) }()
-	for {
-		p, err := scan.next()
-		if atEnd(err) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if p.kind == text {
-			continue
-		}
+	return scan.tokens(func(p piece) {
 		c.tokens++
 		if err := c.count(ctx, p); err != nil {
 			c.unknown++
 			failed.add(tokenFailure(src.path, p.line, err))
 		}
-	}
+	})
 }
 
 // count books a token under its version, or says why that is not possible.

@@ -54,3 +54,19 @@ func ExampleCensus() {
 	fmt.Println(string(counts))
 	// Output: {"payments":{"1":0,"2":1}}
 }
+
+func ExampleHighest() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	lost := fakeToken("payments", 5, "s3cret", "") // of a version that no store has any more
+	if err := os.WriteFile(filepath.Join(dir, ".env"), []byte("PASSWORD="+lost), 0o600); err != nil {
+		panic(err)
+	}
+
+	report, err := Highest(context.Background(), []string{"payments"}, []string{dir}, nil)
+	fmt.Println(report.Keys["payments"].Version, report.Keys["payments"].Line, err)
+	// Output: 5 1 <nil>
+}

@@ -28,6 +28,7 @@ type piece struct {
 	kind  kind
 	bytes []byte // valid until the next call of next
 	line  int    // the line that it begins on, from 1
+	// parts are also those of a lookalike that is a token but for its end.
 	parts keyring.Token
 	err   error // of a lookalike: keyring.ErrMalformed and why
 }
@@ -98,6 +99,22 @@ func (s *scanner) next() (piece, error) {
 	}
 }
 
+// tokens calls f with each token and look-alike of the stream.
+func (s *scanner) tokens(f func(piece)) error {
+	for {
+		p, err := s.next()
+		if atEnd(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if p.kind != text {
+			f(p)
+		}
+	}
+}
+
 // take hands out the next n bytes.
 func (s *scanner) take(k kind, n int) piece {
 	p := piece{kind: k, bytes: s.buf[s.r : s.r+n], line: s.line}
@@ -144,7 +161,7 @@ func (s *scanner) verdict(window []byte, n int) piece {
 	}
 	if err != nil {
 		p := s.take(lookalike, len(prefix))
-		p.err = err
+		p.parts, p.err = parts, err
 		return p
 	}
 	p := s.take(token, n)
