@@ -2,12 +2,17 @@ package core_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/keyrotor/keyrotor/core"
 	"github.com/keyrotor/keyrotor/core/history"
+	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/rotation"
 )
 
 func ExampleOpen() {
@@ -24,6 +29,71 @@ func ExampleOpen() {
 	plaintext, err := kr.Decrypt(ctx, token, []byte("customer 42"))
 	fmt.Printf("%s %v\n", plaintext, err)
 	// Output: s3cret <nil>
+}
+
+// A store is lost; all that was encrypted before the backup is read again, and what
+// came after it is known to be lost.
+func ExampleSetup_RestoreBackup() {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "keyrotor-example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	config, err := core.Init(ctx, filepath.Join(dir, "kr"), core.InitOptions{PluginDir: pluginDir})
+	if err != nil {
+		log.Fatal(err)
+	}
+	kr, err := core.Open(ctx, config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := kr.CreateKey(ctx, "payments", core.KeyOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	token, err := kr.Encrypt(ctx, "payments", []byte("s3cret"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	path := filepath.Join(dir, "backup")
+	if _, err := kr.CreateBackup(ctx, path, core.BackupOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := kr.Rotate(ctx, "payments", keyring.ReasonManual, ""); err != nil {
+		log.Fatal(err)
+	}
+	kr.Close()
+	os.Remove(filepath.Join(dir, "kr", "keyrotor.db"))
+
+	setup, err := core.Opener{}.Load(ctx, config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer setup.Close()
+	file, err := os.Open(path)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := setup.RestoreBackup(ctx, file, nil); err != nil {
+		log.Fatal(err)
+	}
+
+	kr, err = core.Open(ctx, config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer kr.Close()
+	plaintext, err := kr.Decrypt(ctx, token, nil)
+	fmt.Printf("%s %v\n", plaintext, err)
+	_, err = kr.Encrypt(ctx, "payments", nil, nil)
+	fmt.Println(errors.Is(err, rotation.ErrRestored))
+	recovery, err := kr.Recover(ctx, core.RecoverOptions{Seen: map[string]uint32{"payments": 2}})
+	fmt.Println(recovery.Keys[0].Key, recovery.Keys[0].Result.Primary, err)
+	// Output:
+	// s3cret <nil>
+	// true
+	// payments 3 <nil>
 }
 
 func contextForMain() (context.Context, context.CancelFunc) {

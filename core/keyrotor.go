@@ -62,6 +62,7 @@ type Setup struct {
 	Catalog *catalog.Catalog
 	// Warnings are what the config file should no longer say.
 	Warnings []config.Problem
+	opener   Opener
 }
 
 // Keyrotor is a Setup with its store and engine, whose methods are its own.
@@ -93,12 +94,8 @@ func (o Opener) Open(ctx context.Context, path string) (kr *Keyrotor, err error)
 	if err != nil {
 		return kr, err
 	}
-	actor := o.Actor
-	if actor == "" {
-		actor = processActor()
-	}
 	kr.Engine, err = engine.New(engine.Config{
-		Store: kr.store, Actor: actor, Log: o.Log, OnStep: o.OnStep,
+		Store: kr.store, Actor: o.actor(), Log: o.Log, OnStep: o.OnStep,
 		KeyManager: kr.keyManager,
 	})
 	if err != nil {
@@ -115,7 +112,7 @@ func (o Opener) checkStore(path string) error {
 	if _, err := os.Stat(path); o.CreateStore || !errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return fmt.Errorf("%w at %s: if there was one, mount or restore it; else `keyrotor key create NAME` makes it with its first key", ErrNoStore, path)
+	return fmt.Errorf("%w at %s: if there was one, mount it, or `keyrotor backup restore FILE` brings it back; else `keyrotor key create NAME` makes it with its first key", ErrNoStore, path)
 }
 
 // Load reads and checks the config file without opening the store: what `config
@@ -143,7 +140,7 @@ func (o Opener) Load(ctx context.Context, path string) (*Setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Setup{Config: file, Catalog: plugins}
+	s := &Setup{Config: file, Catalog: plugins, opener: o}
 	if err := s.addProviders(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -211,17 +208,25 @@ func (kr *Keyrotor) wrapWith(name string, asked []string) ([]string, error) {
 	if len(asked) == 0 {
 		return nil, fmt.Errorf("key %q: the config has several providers: say which wrap the key (--wrap-with, or wrap_with in a key block)", name)
 	}
-	seen := make(map[string]bool)
-	for _, p := range asked {
-		if seen[p] {
-			return nil, fmt.Errorf("key %q: provider %q is named twice", name, p)
-		}
-		seen[p] = true
-		if _, err := kr.Catalog.Provider(p); err != nil {
-			return nil, err
-		}
+	if err := kr.checkProviders(asked); err != nil {
+		return nil, fmt.Errorf("key %q: %w", name, err)
 	}
 	return asked, nil
+}
+
+// checkProviders says whether these can wrap a root.
+func (s *Setup) checkProviders(names []string) error {
+	seen := make(map[string]bool)
+	for _, name := range names {
+		if seen[name] {
+			return fmt.Errorf("provider %q is named twice", name)
+		}
+		seen[name] = true
+		if _, err := s.Catalog.Provider(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close returns unused leases, ends the plugins and closes the store.
@@ -239,8 +244,11 @@ func (kr *Keyrotor) Close() error {
 	return errors.Join(errs...)
 }
 
-// processActor is "user@host".
-func processActor() string {
+// actor is who stands in events: "user@host" unless it is set.
+func (o Opener) actor() string {
+	if o.Actor != "" {
+		return o.Actor
+	}
 	// By its number: without a passwd entry, user.Current believes $USER.
 	uid := strconv.Itoa(os.Getuid())
 	name, host := "uid"+uid, "unknown"

@@ -119,8 +119,8 @@ var mayImport = map[string][]string{
 	},
 	"core/reencrypt": {"core/keyring", "core/provider", "core/store"},
 	"core": {
-		"core/catalog", "core/config", "core/engine", "core/keyring", "core/provider", "core/rewrap",
-		"core/rotation", "core/store", "core/store/sqlite", "core/wrapping",
+		"core/backup", "core/catalog", "core/config", "core/draft", "core/engine", "core/keyring", "core/provider",
+		"core/reencrypt", "core/rewrap", "core/rotation", "core/store", "core/store/sqlite", "core/wrapping",
 	},
 }
 
