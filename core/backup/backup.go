@@ -106,17 +106,12 @@ func (c *chunks) seal(dst, piece []byte) ([]byte, error) {
 // says is not covered by the cipher, so it is compared.
 func (c *chunks) open(dst, sealed []byte) ([]byte, error) {
 	parsed, err := keyring.ParseBinary(sealed)
-	if err == nil && (parsed.KeyPrefix() != c.id.Prefix() || parsed.Version() != rootVersion) {
-		err = errors.New("it is not of this backup")
-	}
-	if err == nil {
+	ours := err == nil && parsed.KeyPrefix() == c.id.Prefix() && parsed.Version() == rootVersion
+	if ours {
 		dst, err = c.cipher.OpenBinary(dst, parsed, c.bound())
 	}
-	if err == nil && len(dst) != c.size() {
-		err = fmt.Errorf("it holds %d bytes, and %d belong there", len(dst), c.size())
-	}
-	if err != nil {
-		return dst, damaged("chunk %d: %w", c.index+1, err)
+	if !ours || err != nil || len(dst) != c.size() {
+		return dst, damaged("chunk %d was altered, or belongs elsewhere", c.index+1)
 	}
 	c.advance()
 	return dst, nil

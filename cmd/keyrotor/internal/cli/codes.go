@@ -6,7 +6,10 @@ import (
 	"io/fs"
 	"strings"
 
+	"github.com/keyrotor/keyrotor/core"
+	"github.com/keyrotor/keyrotor/core/backup"
 	"github.com/keyrotor/keyrotor/core/catalog"
+	"github.com/keyrotor/keyrotor/core/draft"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/rewrap"
@@ -62,6 +65,7 @@ func codes() []code {
 		{"unknown_key", is(keyring.ErrUnknownKey), "the store has no such key"},
 		{"unknown_version", is(keyring.ErrUnknownVersion), "the key has no such version"},
 		{"key_exists", is(store.ErrKeyExists), "the name is taken, now or in the past"},
+		{"restored", is(rotation.ErrRestored), "the key came out of a backup; run 'keyrotor recover'"},
 		{"no_primary", is(keyring.ErrNoPrimary), "the key has no version that encrypts"},
 		{"state", is(keyring.ErrState), "the version's state does not allow it"},
 		{"malformed", is(keyring.ErrMalformed), "not a ciphertext, or a truncated one"},
@@ -84,8 +88,14 @@ func codes() []code {
 		{"store_schema", is(store.ErrSchema), "the store was written by another build"},
 		{"store_foreign", is(store.ErrForeign), "the file is no store of Keyrotor"},
 		{"store_busy", is(store.ErrBusy), "other processes kept the store locked"},
-		{"store_full", is(store.ErrFull), "there is no room left for the store"},
+		{"store_full", func(err error) bool {
+			return errors.Is(err, store.ErrFull) || errors.Is(err, draft.ErrFull)
+		}, "there is no room left for the store, or its backup"},
 		{"store_read_only", is(store.ErrReadOnly), "the store cannot be written"},
+		{"backup_damaged", is(backup.ErrDamaged), "the file is no backup, or not as it was written"},
+		{"newer", is(keyring.ErrNewer), "a newer build wrote it"},
+		{"unread", is(core.ErrUnread), "a file that had to be searched cannot be read; nothing was done"},
+		{"implausible", is(core.ErrImplausible), "a file names a version that the key can hardly have had"},
 		{"exists", is(fs.ErrExist), "a file is there already"},
 		{"not_found", is(fs.ErrNotExist), "a file is missing"},
 		{"permission", is(fs.ErrPermission), "the operating system refused"},

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyrotor/keyrotor/core"
+	"github.com/keyrotor/keyrotor/core/backup"
 	"github.com/keyrotor/keyrotor/core/catalog"
 	"github.com/keyrotor/keyrotor/core/config"
 	"github.com/keyrotor/keyrotor/core/keyring"
@@ -31,6 +33,11 @@ func TestCodeOf(t *testing.T) {
 		"unknown_version":        keyring.ErrUnknownVersion,
 		"key_exists":             store.ErrKeyExists,
 		"no_primary":             keyring.ErrNoPrimary,
+		"restored":               fmt.Errorf("%w: run it", rotation.ErrRestored),
+		"backup_damaged":         backup.ErrDamaged,
+		"newer":                  keyring.ErrNewer,
+		"unread":                 core.ErrUnread,
+		"implausible":            core.ErrImplausible,
 		"state":                  keyring.ErrState,
 		"malformed":              keyring.ErrMalformed,
 		"authentication":         keyring.ErrAuthentication,

@@ -131,7 +131,7 @@ standard error and exits with 2.
 they list as failed, even if nothing else was there; so do 'kek rotate', 'kek rewrap'
 and 'key migrate' with a version that stayed as it was. 'decrypt --lines' and
 'encrypt --lines' exit with 3 if some lines were done and some were not, with 1
-if none was done.
+if none was done; so does 'recover', of keys.
 
 'provider check' and 'plugin verify' exit with 1 if one of those that they check
 is not in order.`,

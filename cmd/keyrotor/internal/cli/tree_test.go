@@ -148,6 +148,7 @@ func commandLine(line string) ([]string, bool) {
 func TestCompletions(t *testing.T) {
 	files := []string{
 		"keyrotor init", "keyrotor reencrypt", "keyrotor census", "keyrotor config validate",
+		"keyrotor backup create", "keyrotor backup restore", "keyrotor backup show", "keyrotor backup verify", "keyrotor recover",
 	}
 	for _, cmd := range tree(newApp().rootCommand()) {
 		if isTopic(cmd) || isGroup(cmd) {

@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/keyrotor/keyrotor/core/history"
+	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
 )
 
@@ -101,6 +103,41 @@ func FuzzMoment(f *testing.F) {
 		var m moment
 		if err := m.Set(text); err != nil && !m.IsZero() {
 			t.Errorf("%q is refused and gives %v", text, m)
+		}
+	})
+}
+
+func TestSeen(t *testing.T) {
+	seen := seenFlag{}
+	for _, text := range []string{"payments=12", "payments=3", "orders=v4", "a.b-c=4294967295"} {
+		if err := seen.Set(text); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if want := (seenFlag{"payments": 12, "orders": 4, "a.b-c": 4294967295}); !maps.Equal(seen, want) {
+		t.Errorf("seen %v, want %v", seen, want)
+	}
+	for _, text := range []string{"", "payments", "payments=", "payments=0", "payments=-1", "payments=4294967296", "payments=x", "payments=vv1", "Payments=1", "=1", "payments=1=2", "payments= 1"} {
+		if err := seen.Set(text); err == nil {
+			t.Errorf("%q was taken", text)
+		}
+	}
+}
+
+func FuzzSeen(f *testing.F) {
+	for _, seed := range []string{"", "payments=12", "a=v1", "a=4294967296"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		seen := seenFlag{}
+		err := seen.Set(text)
+		if (err == nil) != (len(seen) == 1) {
+			t.Errorf("%q: %v, %v", text, seen, err)
+		}
+		for key, n := range seen {
+			if keyring.CheckName(key) != nil || n == 0 {
+				t.Errorf("%q was taken for version %d of key %q", text, n, key)
+			}
 		}
 	})
 }
