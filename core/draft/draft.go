@@ -92,10 +92,14 @@ func (d *Draft) Publish() error {
 	if err != nil {
 		return err
 	}
+	var beside []string
 	for _, e := range entries {
 		if name := e.Name(); name != lockName && name != filepath.Base(d.place) {
-			return fmt.Errorf("%s is not complete: %s could not be folded into it; is there room left?", d.place, name)
+			beside = append(beside, name)
 		}
+	}
+	if len(beside) > 0 {
+		return fmt.Errorf("%s is not complete: what is in %s could not be moved into it: is there room left?", d.place, strings.Join(beside, " and "))
 	}
 	switch err := os.Link(d.Path(), d.place); {
 	case errors.Is(err, fs.ErrExist):

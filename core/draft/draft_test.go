@@ -99,11 +99,11 @@ func TestPublishReplacesNothing(t *testing.T) {
 func TestPublishIncomplete(t *testing.T) {
 	dir := t.TempDir()
 	d := begin(t, filepath.Join(dir, "a.db"))
-	err := errors.Join(d.Write(text("most")), os.WriteFile(d.Path()+"-wal", []byte("rest"), 0o600))
+	err := errors.Join(d.Write(text("most")), os.WriteFile(d.Path()+"-wal", []byte("rest"), 0o600), os.WriteFile(d.Path()+"-shm", nil, 0o600))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := filepath.Join(dir, "a.db") + " is not complete: a.db-wal could not be folded into it; is there room left?"
+	want := filepath.Join(dir, "a.db") + " is not complete: what is in a.db-shm and a.db-wal could not be moved into it: is there room left?"
 	if err := d.Publish(); err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
