@@ -11,12 +11,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keyrotor/keyrotor/core"
 	"github.com/keyrotor/keyrotor/core/backup"
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/rotation"
+	"github.com/keyrotor/keyrotor/core/store/sqlite"
+	"github.com/keyrotor/keyrotor/core/wrapping"
 )
 
 // shop is a configuration whose store is lost and comes back.
@@ -28,7 +31,12 @@ type shop struct {
 // newShop has the keys orders, at version 1, and payments, at version 3.
 func newShop(t *testing.T) (*shop, *core.Keyrotor) {
 	t.Helper()
-	s := &shop{config: initDir(t, core.InitOptions{})}
+	return newShopWith(t, core.InitOptions{})
+}
+
+func newShopWith(t *testing.T, o core.InitOptions) (*shop, *core.Keyrotor) {
+	t.Helper()
+	s := &shop{config: initDir(t, o)}
 	s.dir = filepath.Dir(s.config)
 	kr := s.open(t)
 	for _, key := range []string{"orders", "payments"} {
@@ -213,10 +221,11 @@ func TestBackupRestoreRecover(t *testing.T) {
 	}
 }
 
-// TestBackupIsSealed: whoever has the file alone learns neither names nor plaintexts,
-// and without the key manager nobody opens it.
+// TestBackupIsSealed: whoever has the file alone learns neither names nor secrets, and
+// without the key manager nobody opens it.
 func TestBackupIsSealed(t *testing.T) {
-	s, kr := newShop(t)
+	t.Setenv(core.PassphraseVariable, "correct horse")
+	s, kr := newShopWith(t, core.InitOptions{Seal: true})
 	path, _ := s.backup(t, kr, core.BackupOptions{})
 	if err := kr.Close(); err != nil {
 		t.Fatal(err)
@@ -229,7 +238,7 @@ func TestBackupIsSealed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for what, plain := range map[string][]byte{"a key's name": []byte("payments"), "another": []byte("orders"), "SQLite": []byte("SQLite format"), "a table": []byte("log_hashes")} {
+	for what, plain := range map[string][]byte{"a key's name": []byte("payments"), "another": []byte("orders"), "SQLite": []byte("SQLite format"), "a table": []byte("log_hashes"), "the passphrase": []byte("horse"), "a plaintext": []byte("s3cret")} {
 		if bytes.Contains(file, plain) {
 			t.Errorf("%s is in the backup", what)
 		}
@@ -354,6 +363,49 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 	if _, err := setup.RestoreBackup(t.Context(), bytes.NewReader(file), nil); err != nil {
 		t.Errorf("after all that: %v", err)
+	}
+}
+
+// TestRestoreComparesTheHeader: a copy that is authentic, and not the one that its
+// header describes.
+func TestRestoreComparesTheHeader(t *testing.T) {
+	s, kr := newShop(t)
+	if err := kr.Close(); err != nil {
+		t.Fatal(err)
+	}
+	st, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(s.dir, "keyrotor.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(t.TempDir(), "copy")
+	snapshot, err := st.Snapshot(t.Context(), copied)
+	if err := errors.Join(err, st.Close(), os.Remove(filepath.Join(s.dir, "keyrotor.db"))); err != nil {
+		t.Fatal(err)
+	}
+	setup := s.setup(t)
+	wrapper := wrapping.Wrapper{Now: time.Now, KeyManager: func(name string) (wrapping.KeyManager, error) { return setup.Catalog.Provider(name) }}
+	for name, lie := range map[string]func(*backup.Source){
+		"store": func(s *backup.Source) { s.Store[0] ^= 1 },
+		"size":  func(s *backup.Source) { s.LogSize++ },
+		"root":  func(s *backup.Source) { s.LogRoot[0] ^= 1 },
+		"":      func(*backup.Source) {},
+	} {
+		source := backup.Source{
+			Store: st.ID(), Content: openFile(t, copied), Size: uint64(snapshot.Size),
+			LogSize: snapshot.LogSize, LogRoot: snapshot.LogRoot,
+		}
+		lie(&source)
+		var file bytes.Buffer
+		if _, err := backup.Write(t.Context(), &file, source, wrapper, []string{"local"}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := setup.RestoreBackup(t.Context(), &file, nil)
+		if errors.Is(err, backup.ErrDamaged) != (name != "") {
+			t.Errorf("another %s: %v", name, err)
+		}
+		if err := os.Remove(filepath.Join(s.dir, "keyrotor.db")); (err == nil) != (name == "") {
+			t.Errorf("another %s: remove what was restored: %v", name, err)
+		}
 	}
 }
 

@@ -3,7 +3,9 @@ package backup
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -117,6 +119,22 @@ func TestAnyProviderOpens(t *testing.T) {
 	other := managers{"a": faults.NewLocal(t)}
 	if _, err := other.read(t.Context(), bytes.NewReader(file)); err == nil {
 		t.Error("another key manager's KEK opened it")
+	}
+}
+
+// TestRootIsNotInTheFile: nor is it what anybody can read off it.
+func TestRootIsNotInTheFile(t *testing.T) {
+	m := managers{"a": faults.NewLocal(t)}
+	var root []byte
+	m["a"].OnUnwrap(func(r []provider.UnwrapResult) { root = bytes.Clone(r[0].Plaintext.Reveal()) })
+	file, _, _ := m.written(t, 100, "a")
+	if len(root) != keyring.RootSize {
+		t.Fatalf("a root of %d bytes", len(root))
+	}
+	for _, form := range []string{string(root), hex.EncodeToString(root), base64.StdEncoding.EncodeToString(root)} {
+		if bytes.Contains(file, []byte(form)) {
+			t.Errorf("the root is in the file: %q", form)
+		}
 	}
 }
 
