@@ -102,7 +102,7 @@ func (o Opener) Open(ctx context.Context, path string) (kr *Keyrotor, err error)
 		return kr, err
 	}
 	kr.mover, err = rewrap.New(rewrap.Config{
-		Store: kr.store, Actor: actor, OnStep: o.OnStep, KeyManager: kr.keyManager,
+		Store: kr.store, Actor: o.actor(), OnStep: o.OnStep, KeyManager: kr.keyManager,
 	})
 	return kr, err
 }
