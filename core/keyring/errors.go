@@ -31,6 +31,10 @@ var (
 	ErrTooLarge = errors.New("value too large")
 	// ErrUsageLimit: the version reached its hard limit of uses.
 	ErrUsageLimit = errors.New("usage limit of the key version reached")
+	// ErrMaterial: no key in any form that can be imported.
+	ErrMaterial = errors.New("not a key")
+	// ErrWeak: key material that somebody could guess.
+	ErrWeak = errors.New("too weak to be a key")
 	// ErrFIPS: the algorithm is not available in FIPS mode.
 	ErrFIPS = errors.New("not available in FIPS 140 mode")
 )

@@ -1,9 +1,11 @@
 package keyring_test
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/secret"
 )
 
 func ExampleParseToken() {
@@ -14,6 +16,32 @@ func ExampleParseToken() {
 	// Output:
 	// payments 7 <nil>
 	// malformed ciphertext: no version after the key name
+}
+
+func ExampleKDF() {
+	kdf := keyring.NewKDF()
+	root, err := kdf.Root(secret.FromString("kinetic-slalom-unwrapped-pelican-ozone-dwarf"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer root.Wipe()
+	fmt.Println(root, root.Len())
+	_, err = kdf.Root(secret.FromString("hunter2"))
+	fmt.Println(errors.Is(err, keyring.ErrWeak))
+	// Output:
+	// [redacted] 32
+	// true
+}
+
+func ExampleParseRoot() {
+	root, err := keyring.ParseRoot(keyring.FormAuto, []byte("Dx4tPEtaaXiHlqW0w9Lh8AARIjNEVWZ3iJmqu8zd7v8=\n"))
+	fmt.Println(root, root.Len(), root.Check(), err)
+	_, err = keyring.ParseRoot(keyring.FormAuto, []byte("hunter2"))
+	fmt.Println(err)
+	// Output:
+	// [redacted] 32 <nil> <nil>
+	// not a key: it has 7 bytes; a key is 32 bytes, 64 hex digits, or 43 or 44 characters of base64
 }
 
 func ExampleRing() {

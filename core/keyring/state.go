@@ -16,7 +16,7 @@ var transitions = map[State][]State{
 	Deactivated: {Suspended, Compromised, Quarantined},
 	Suspended:   {Active, Deactivated, Compromised, Quarantined},
 	Compromised: {Quarantined},
-	Quarantined: {Deactivated, Compromised, Destroyed},
+	Quarantined: {Deactivated, Suspended, Compromised, Destroyed},
 	Destroyed:   {},
 }
 
@@ -56,7 +56,7 @@ func (r *Record) CheckDecrypt(number uint32) error {
 // readable is CheckDecrypt of a version of the record, without the words.
 func (r *Record) readable(v *Version) bool {
 	return v.State.CanDecrypt() && v.Number >= r.Settings.MinDecryptVersion &&
-		!(v.State == Compromised && r.Settings.BlockReads)
+		(v.State != Compromised || !r.Settings.BlockReads)
 }
 
 // PrimaryVersion answers the version that encrypts; ErrNoPrimary if there is none.
@@ -186,6 +186,8 @@ func (r *Record) Check() error {
 			return fmt.Errorf("keyring: version %d of key %q is %s, and the primary is %d", v.Number, r.Name, v.State, r.Primary)
 		case v.State != Destroyed && len(v.Wraps) == 0:
 			return fmt.Errorf("keyring: version %d of key %q has no wrap", v.Number, r.Name)
+		case v.State == Destroyed && len(v.Wraps) > 0:
+			return fmt.Errorf("keyring: version %d of key %q is destroyed and has a wrap", v.Number, r.Name)
 		}
 		if err := v.checkLabel(); err != nil {
 			return err

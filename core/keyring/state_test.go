@@ -24,7 +24,7 @@ func TestTransitionsModel(t *testing.T) {
 	legal := map[State]string{
 		PreActive: "active suspended compromised destroyed", Active: "deactivated suspended compromised",
 		Deactivated: "suspended compromised quarantined", Suspended: "active deactivated compromised quarantined",
-		Compromised: "quarantined", Quarantined: "deactivated compromised destroyed", Destroyed: "",
+		Compromised: "quarantined", Quarantined: "deactivated suspended compromised destroyed", Destroyed: "",
 	}
 	states := []State{PreActive, Active, Deactivated, Suspended, Compromised, Quarantined, Destroyed}
 	rapid.Check(t, func(t *rapid.T) {
@@ -161,6 +161,7 @@ func TestCheckRefuses(t *testing.T) {
 		"no such":     func(r *Record) { r.Primary = 9; r.Versions[1].State = Deactivated },
 		"label twice": func(r *Record) { r.Versions[0].Label, r.Versions[1].Label = "a", "a" },
 		"wrapless":    func(r *Record) { r.Versions[0].Wraps = nil },
+		"destroyed":   func(r *Record) { r.Versions[0].State = Destroyed },
 	} {
 		_, rec := goldenRecord()
 		if err := rec.Check(); err != nil {

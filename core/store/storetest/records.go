@@ -111,11 +111,10 @@ func drawVersion(t *rapid.T, number uint32, primary bool) keyring.Version {
 			keyring.Compromised, keyring.Quarantined, keyring.Destroyed,
 		}).Draw(t, "state")
 	}
-	least := 1
 	if v.State == keyring.Destroyed {
-		least = 0
+		return v
 	}
-	providers := rapid.SliceOfNDistinct(rapid.StringMatching(`[a-z]{1,3}`), least, 3, rapid.ID[string]).Draw(t, "providers")
+	providers := rapid.SliceOfNDistinct(rapid.StringMatching(`[a-z]{1,3}`), 1, 3, rapid.ID[string]).Draw(t, "providers")
 	slices.Sort(providers)
 	for _, p := range providers {
 		v.Wraps = append(v.Wraps, keyring.Wrap{

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -62,9 +61,5 @@ func trimToken(ciphertext []byte) []byte {
 	if keyring.IsBinary(ciphertext) {
 		return ciphertext
 	}
-	line, ok := bytes.CutSuffix(ciphertext, []byte("\n"))
-	if !ok {
-		return ciphertext
-	}
-	return bytes.TrimSuffix(line, []byte("\r"))
+	return keyring.TrimLine(ciphertext)
 }
