@@ -30,6 +30,8 @@ type File struct {
 	Plugins   Plugins
 	Providers []Provider
 	Keys      []Key
+	// Data says where ciphertexts are.
+	Data []Data
 }
 
 // Storage is the `storage` block.

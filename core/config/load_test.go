@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -88,6 +89,14 @@ key "payments" {
 
 key "logs.eu" {
 }
+
+data "files" "shop" {
+  paths = ["deploy", "/srv/shop/.env"]
+}
+
+data "files" "ops" {
+  paths = ["../${env("KEYROTOR_TEST_PORT")}/"]
+}
 `
 
 const wholeJSON = `{
@@ -115,6 +124,12 @@ const wholeJSON = `{
   "key": {
     "payments": {"wrap_with": ["prod", "main"], "wraps": "all"},
     "logs.eu": {}
+  },
+  "data": {
+    "files": {
+      "shop": {"paths": ["deploy", "/srv/shop/.env"]},
+      "ops": {"paths": ["../${env(\"KEYROTOR_TEST_PORT\")}/"]}
+    }
   }
 }`
 
@@ -157,9 +172,16 @@ func TestLoad(t *testing.T) {
 					Env:       []string{"HTTPS_PROXY", "AWS_CA_BUNDLE"},
 				},
 				Keys: []Key{{Name: "payments", WrapWith: []string{"prod", "main"}}, {Name: "logs.eu"}},
+				Data: []Data{
+					{Type: "files", Name: "shop", Paths: []string{filepath.Join(home, "deploy"), "/srv/shop/.env"}},
+					{Type: "files", Name: "ops", Paths: []string{filepath.Join(dir, "8200")}},
+				},
 			}
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("got  %+v\nwant %+v", got, want)
+			}
+			if paths := got.DataPaths(); !slices.Equal(paths, append(want.Data[0].Paths, want.Data[1].Paths...)) {
+				t.Errorf("data paths %q", paths)
 			}
 		})
 	}

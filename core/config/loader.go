@@ -14,6 +14,7 @@ import (
 const sqlite = "sqlite"
 
 var (
+	// providerName is what a data block may be named, too.
 	providerName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
@@ -56,6 +57,7 @@ func (l *loader) read(body hcl.Body) {
 		{Type: "plugins"},
 		{Type: "provider", LabelNames: []string{"type", "name"}},
 		{Type: "key", LabelNames: []string{"name"}},
+		{Type: "data", LabelNames: []string{"type", "name"}},
 	}})
 	l.unclear = l.unclear || len(*l.found) > before
 	for _, b := range content.Blocks {
@@ -68,6 +70,8 @@ func (l *loader) read(body hcl.Body) {
 			l.provider(b)
 		case "key":
 			l.key(b)
+		case "data":
+			l.data(b)
 		}
 	}
 }

@@ -11,10 +11,10 @@ var badHCL = []struct{ name, text, want string }{
 stroage "sqlite" {
 }`, `k.hcl:2:1: unknown block "stroage"; did you mean "storage"?`},
 	{"far from any name", `zebra {
-}`, `k.hcl:1:1: unknown block "zebra"; known here: "storage", "plugins", "provider", "key"`},
+}`, `k.hcl:1:1: unknown block "zebra"; known here: "storage", "plugins", "provider", "key", "data"`},
 	{
-		"unknown attribute at the top", `path = "k.db"`,
-		`k.hcl:1:1: unknown attribute "path"; known here: "storage", "plugins", "provider", "key"`,
+		"unknown attribute at the top", `location = "k.db"`,
+		`k.hcl:1:1: unknown attribute "location"; known here: "storage", "plugins", "provider", "key", "data"`,
 	},
 	{"history", `history {
 }`, `k.hcl:1:1: block "history" is not supported by this build yet; leave it out`},
@@ -94,6 +94,30 @@ k.hcl:5:3: block "cache" in key "a" is not supported by this build yet; leave it
 	{"null in a list", `key "a" {
   wrap_with = ["main", null]
 }`, `k.hcl:2:24: attribute "wrap_with" in key "a": must hold strings only, not null`},
+
+	{"data typo", `data "file" "shop" {
+}`, `k.hcl:1:6: unknown data "file"; did you mean "files"?`},
+	{"data to come", `data "sql" "shop" {
+}`, `k.hcl:1:6: data "sql" is not supported by this build yet; leave it out`},
+	{"data name", `data "files" "The shop" {
+  paths = ["x"]
+}`, `k.hcl:1:14: invalid data name "The shop"; use 1 to 63 of a-z, 0-9 and '-', starting with a letter or digit`},
+	{"data twice", `data "files" "shop" {
+  paths = ["x"]
+}
+data "files" "shop" {
+  paths = ["y"]
+}`, `k.hcl:4:1: the data name "shop" stands twice; the first is at k.hcl:1:1`},
+	{"data without paths", `data "files" "shop" {
+  path = "x"
+}`, `k.hcl:1:1: missing attribute "paths" in data "files" "shop"
+k.hcl:2:3: unknown attribute "path" in data "files" "shop"; did you mean "paths"?`},
+	{"data of nothing", `data "files" "shop" {
+  paths = []
+}`, `k.hcl:2:11: attribute "paths" in data "files" "shop": names no file or folder; name one, or leave the block out`},
+	{"empty data path", `data "files" "shop" {
+  paths = ["x", ""]
+}`, `k.hcl:2:17: attribute "paths" in data "files" "shop": a path must not be empty or hold a NUL`},
 
 	{"postgres", `storage "postgres" {
   dsn = "postgres://u:s3cret@h/db"
