@@ -265,6 +265,16 @@ func TestClosed(t *testing.T) {
 		"Describe":       func() error { _, err := e.Describe(ctx, "payments"); return err },
 		"History":        func() error { _, err := e.History(ctx, history.Query{}); return err },
 		"CreateKey":      func() error { _, err := e.CreateKey(ctx, "other", keyring.Settings{}, ""); return err },
+		"ImportKey": func() error {
+			_, err := e.ImportKey(ctx, "other", imported(t, newRoot), keyring.Settings{}, "")
+			return err
+		},
+		"ImportVersion": func() error {
+			_, err := e.ImportVersion(ctx, "payments", imported(t, newRoot), keyring.ReasonManual, "")
+			return err
+		},
+		"SetState":  func() error { _, err := e.SetState(ctx, "payments", 1, keyring.Suspended, ""); return err },
+		"Configure": func() error { _, err := e.Configure(ctx, "payments", engine.Settings{}, ""); return err },
 	} {
 		if err := call(); !errors.Is(err, engine.ErrClosed) {
 			t.Errorf("%s: %v", name, err)

@@ -53,10 +53,11 @@ type Engine struct {
 	leaseTTL time.Duration
 
 	// keys is replaced, never changed: readers take no lock.
-	keys   atomic.Pointer[keyTable]
-	adding sync.Mutex
-	misses misses
-	poller poller
+	keys     atomic.Pointer[keyTable]
+	adding   sync.Mutex
+	misses   misses
+	poller   poller
+	attempts attempts
 	// closing is held by Close; undropped are the keys whose leases it still owes.
 	closing   sync.Mutex
 	undropped map[string]*key
@@ -80,6 +81,7 @@ func New(c Config) (*Engine, error) {
 	e := &Engine{
 		store: c.Store, manager: c.KeyManager, log: c.Log, leaseTTL: c.LeaseTTL,
 		owner:      rotation.CurrentOwner().String(),
+		attempts:   newAttempts(),
 		plaintexts: sync.Pool{New: func() any { return new([]byte) }},
 	}
 	e.keys.Store(&keyTable{})
@@ -94,9 +96,10 @@ func New(c Config) (*Engine, error) {
 	return e, nil
 }
 
-// Close returns the unused part of every lease and lets go of every opened
-// version; what is called afterwards fails with ErrClosed. If ctx ends it first, it
-// may be called again. The store is the caller's to close.
+// Close returns the unused part of every lease, records what is not on record yet
+// of refused decryptions, and lets go of every opened version; what is called
+// afterwards fails with ErrClosed. If ctx ends it first, it may be called again. The
+// store is the caller's to close.
 func (e *Engine) Close(ctx context.Context) error {
 	e.closing.Lock()
 	defer e.closing.Unlock()
@@ -115,7 +118,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	for name, k := range e.undropped {
 		go func() { done <- dropped{name, e.dropLease(ctx, k, 0)} }()
 	}
-	var errs []error
+	errs := []error{e.closeAttempts(ctx)}
 	for range len(e.undropped) {
 		d := <-done
 		if errs = append(errs, d.err); d.err == nil {

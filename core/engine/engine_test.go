@@ -3,9 +3,11 @@ package engine_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -20,6 +22,13 @@ import (
 	"github.com/keyrotor/keyrotor/core/wrapping"
 	"github.com/keyrotor/keyrotor/testing/faults"
 )
+
+// TestMain draws a random number: in FIPS 140 mode the generator takes its seed from
+// how time passes, and in a bubble of synctest that stands still.
+func TestMain(m *testing.M) {
+	_, _ = rand.Read(make([]byte, 1))
+	os.Exit(m.Run())
+}
 
 // bench is one database and one key manager, which several engines can share as
 // several processes do.

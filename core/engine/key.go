@@ -38,6 +38,9 @@ type key struct {
 	lease   lease // guarded by leasing
 	// refusal is why the store granted no uses a moment ago.
 	refusal atomic.Pointer[refusal]
+
+	// alarmed has the compromised versions of whose use the log tells.
+	alarmed sync.Map
 }
 
 func newKey(stored store.Key, id keyring.StoreID) *key {
@@ -143,16 +146,13 @@ func (e *Engine) announced(r rotation.Result, opened *keyring.Cipher) {
 // opener answers the cipher that opens a version's ciphertexts.
 func (e *Engine) opener(ctx context.Context, k *key, number uint32) (*keyring.Cipher, error) {
 	c, err := k.ring.Opener(number)
-	if c != nil {
-		return c, nil
-	}
 	if errors.Is(err, keyring.ErrUnknownVersion) {
 		c, err = e.lookUp(ctx, k, number)
 	}
-	if c != nil || err != nil {
-		return c, err
+	if c == nil && err == nil {
+		c, err = e.open(ctx, k, number)
 	}
-	return e.open(ctx, k, number)
+	return c, e.watch(ctx, k, number, err)
 }
 
 // lookUp asks the store once for a version that another process may have made.

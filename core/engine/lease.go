@@ -182,6 +182,18 @@ func (e *Engine) dropLease(ctx context.Context, k *key, id int64) error {
 	return e.returnLease(ctx, k)
 }
 
+// dropStaleLease ends the lease if it is of a version that is not the primary.
+func (e *Engine) dropStaleLease(ctx context.Context, k *key) error {
+	if err := k.leasing.enter(ctx); err != nil {
+		return err
+	}
+	defer k.leasing.leave()
+	if k.lease.held == nil || k.lease.held.Version == k.ring.Record().Primary {
+		return nil
+	}
+	return e.returnLease(ctx, k)
+}
+
 // returnLease books what was spent. The caller holds the gate. A lease that cannot
 // be returned expires and counts as used in full, so it is let go of either way.
 func (e *Engine) returnLease(ctx context.Context, k *key) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 )
 
@@ -124,6 +125,23 @@ func (r Root) Check() error {
 	half := len(b) / 2
 	if distinct < minDistinct || bytes.Equal(b[:half], b[half:]) {
 		return fmt.Errorf("%w: its bytes repeat themselves; draw %d bytes from a random number generator, e.g. openssl rand %d", ErrWeak, RootSize, RootSize)
+	}
+	return nil
+}
+
+// CheckNew refuses a root that one of the key's versions has, destroyed ones
+// included: a rotation is to end the use of what was there. The error is ErrWeak.
+func (r *Record) CheckNew(store StoreID, root Root) error {
+	for i := range r.Versions {
+		v := &r.Versions[i]
+		b := Binding{Store: store, Key: r.ID, Version: v.Number, Algorithm: v.Algorithm}
+		err := root.Verify(b, v.KCV)
+		if err == nil {
+			return fmt.Errorf("%w: it is that of version %d of key %q; a new version needs a new one", ErrWeak, v.Number, r.Name)
+		}
+		if !errors.Is(err, ErrIntegrity) {
+			return err
+		}
 	}
 	return nil
 }

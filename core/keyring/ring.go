@@ -23,7 +23,9 @@ type view struct {
 type slot struct {
 	number   uint32
 	readable bool
-	cipher   *atomic.Pointer[Cipher]
+	// quiet is false for a version whose use somebody is to hear of.
+	quiet  bool
+	cipher *atomic.Pointer[Cipher]
 }
 
 // NewRing holds a record, with no version opened. The record belongs to the ring
@@ -42,7 +44,7 @@ func (r *Ring) Update(rec *Record) {
 	old := r.view.Load()
 	for i := range rec.Versions {
 		v := &rec.Versions[i]
-		s := slot{number: v.Number, readable: rec.readable(v)}
+		s := slot{number: v.Number, readable: rec.readable(v), quiet: v.State != Compromised}
 		// Versions are only ever appended, so a known one is at its old place.
 		if old != nil && i < len(old.slots) && old.record.Versions[i].Number == v.Number {
 			s.cipher = old.slots[i].cipher
@@ -63,11 +65,12 @@ func (r *Ring) Update(rec *Record) {
 // Record answers the record as last put in place; it must not be changed.
 func (r *Ring) Record() *Record { return r.view.Load().record }
 
-// Opened answers the cipher of a version that may decrypt, if it stands ready: the
-// hot path. Opener tells why it does not.
+// Opened answers the cipher of a version that may decrypt, if it stands ready and is
+// not compromised: the hot path. Opener does the same for every version, and tells
+// why there is none.
 func (r *Ring) Opened(number uint32) *Cipher {
 	slots := r.view.Load().slots
-	if i := int(number) - 1; i >= 0 && i < len(slots) && slots[i].number == number && slots[i].readable {
+	if i := int(number) - 1; i >= 0 && i < len(slots) && slots[i].number == number && slots[i].readable && slots[i].quiet {
 		return slots[i].cipher.Load()
 	}
 	return nil
