@@ -15,11 +15,12 @@ func Census(ctx context.Context, keys Keys, paths []string, progress func(Progre
 		keys:   keys,
 		tour:   newTour(progress, false),
 		counts: map[string]map[uint32]int{},
+		first:  map[string]map[uint32]Place{},
 		faults: map[string]error{},
 	}
 	err := c.tour.run(ctx, paths, c.file)
 	return CensusReport{
-		Keys: c.counts, Unknown: c.unknown, Files: c.tour.files, Tokens: c.tokens,
+		Keys: c.counts, First: c.first, Unknown: c.unknown, Files: c.tour.files, Tokens: c.tokens,
 		Failed: c.tour.failed, Skipped: c.tour.skipped,
 	}, err
 }
@@ -33,6 +34,7 @@ type census struct {
 	keys            Keys
 	tour            *tour
 	counts          map[string]map[uint32]int
+	first           map[string]map[uint32]Place
 	faults          map[string]error // of keys that could not be looked up
 	tokens, unknown int
 }
@@ -42,7 +44,7 @@ func (c *census) file(ctx context.Context, src *source, scan *scanner) error {
 	defer func() { c.tour.fail(failed.all(src.path)...) }()
 	return scan.tokens(func(p piece) {
 		c.tokens++
-		if err := c.count(ctx, p); err != nil {
+		if err := c.count(ctx, src.path, p); err != nil {
 			c.unknown++
 			failed.add(tokenFailure(src.path, p.line, err))
 		}
@@ -50,7 +52,7 @@ func (c *census) file(ctx context.Context, src *source, scan *scanner) error {
 }
 
 // count books a token under its version, or says why that is not possible.
-func (c *census) count(ctx context.Context, p piece) error {
+func (c *census) count(ctx context.Context, path string, p piece) error {
 	if p.kind == lookalike {
 		return p.err
 	}
@@ -63,6 +65,9 @@ func (c *census) count(ctx context.Context, p piece) error {
 	}
 	if _, ok := counts[p.parts.Version]; !ok {
 		return fmt.Errorf("%w: key %q has no version %d", keyring.ErrUnknownVersion, p.parts.Key, p.parts.Version)
+	}
+	if counts[p.parts.Version] == 0 {
+		c.first[string(p.parts.Key)][p.parts.Version] = Place{path, p.line}
 	}
 	counts[p.parts.Version]++
 	return nil
@@ -85,6 +90,6 @@ func (c *census) lookUp(ctx context.Context, key string) (map[uint32]int, error)
 	for _, v := range versions {
 		counts[v] = 0
 	}
-	c.counts[key] = counts
+	c.counts[key], c.first[key] = counts, map[uint32]Place{}
 	return counts, nil
 }

@@ -30,6 +30,12 @@ func TestCensus(t *testing.T) {
 	if got, want := strings.Join(where, " "), "d.yaml:unknown_key d.yaml:unknown_key d.yaml:unknown_version d.yaml:malformed"; got != want {
 		t.Errorf("failed %s, want %s", got, want)
 	}
+	if got := report.First["payments"][2]; got != (Place{filepath.Join(dir, "a.env"), 2}) || got.String() != filepath.Join(dir, "a.env")+":2" {
+		t.Errorf("the first token of payments v2 is at %v", got)
+	}
+	if at, ok := report.First["billing"][1]; ok || len(report.First) != 2 {
+		t.Errorf("the first of no token is at %v; all are %v", at, report.First)
+	}
 	report.Failed = report.Failed[:0]
 	wantJSON(t, report, `{"keys":{"billing":{"1":0,"2":0,"3":1},"payments":{"1":1,"2":2}},"unknown":4,"files":4,"tokens":8,"failed":[],"skipped":[]}`)
 	if keys.looked != 3 || keys.calls != 0 {

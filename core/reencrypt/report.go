@@ -1,5 +1,7 @@
 package reencrypt
 
+import "fmt"
+
 // Report says what a run of [Job] did. Its JSON form is stable.
 type Report struct {
 	// Files counts the regular files that were read.
@@ -24,6 +26,8 @@ type CensusReport struct {
 	// Keys counts the tokens of each key that occurs, by version. All versions of
 	// such a key are there, those without a token too.
 	Keys map[string]map[uint32]int `json:"keys"`
+	// First is where the first token of each version that has any was found.
+	First map[string]map[uint32]Place `json:"-"`
 	// Unknown counts the tokens that belong to no version: look-alikes, unknown
 	// keys, unknown versions, and keys that could not be looked up.
 	Unknown int `json:"unknown"`
@@ -37,6 +41,15 @@ type CensusReport struct {
 	// Skipped lists what is not read on principle. Never nil.
 	Skipped []Skip `json:"skipped"`
 }
+
+// Place is where something is.
+type Place struct {
+	File string `json:"file"`
+	// Line counts from 1.
+	Line int `json:"line"`
+}
+
+func (p Place) String() string { return fmt.Sprintf("%s:%d", p.File, p.Line) }
 
 // Failure is a token, or a file, that stayed as it is.
 type Failure struct {

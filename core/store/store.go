@@ -41,6 +41,7 @@ var (
 
 // Store is everything; consumers ask for the part they need.
 type Store interface {
+	Clock
 	Keys
 	Intents
 	Leases
@@ -48,6 +49,12 @@ type Store interface {
 	Events
 	Log
 	Close() error
+}
+
+// Clock tells the time that all processes on a store agree on. Whether a claim, a
+// lease or a waiting period is over is for it to say.
+type Clock interface {
+	Now(ctx context.Context) (time.Time, error)
 }
 
 // Keys reads and changes key records.

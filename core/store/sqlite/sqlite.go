@@ -119,6 +119,9 @@ func (s *Store) Close() error {
 // ID is the store's own UUID.
 func (s *Store) ID() keyring.StoreID { return s.id }
 
+// Now is the machine's clock, which all processes on the file share.
+func (s *Store) Now(context.Context) (time.Time, error) { return s.now(), nil }
+
 func readID(ctx context.Context, db *sql.DB) (keyring.StoreID, error) {
 	var id keyring.StoreID
 	err := db.QueryRowContext(ctx, `SELECT store_id FROM meta`).Scan(fixed(id[:]))

@@ -24,6 +24,7 @@ type Open func(t *testing.T, now func() time.Time) store.Store
 // Run runs the suite.
 func Run(t *testing.T, open Open) {
 	for name, test := range map[string]func(*suite){
+		"Clock":                testClock,
 		"CreateAndRead":        testCreateAndRead,
 		"UnknownKey":           testUnknownKey,
 		"KeyExists":            testKeyExists,
@@ -85,6 +86,13 @@ func (c *clock) Advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
+}
+
+func testClock(s *suite) {
+	s.clock.Advance(time.Hour)
+	if now, err := s.Now(s.Context()); err != nil || !now.Equal(s.clock.Now()) {
+		s.Errorf("the store's clock says %s, %v; want %s", now, err, s.clock.Now())
+	}
 }
 
 // create makes a key with one active version.
