@@ -229,7 +229,14 @@ func TestPolling(t *testing.T) {
 		if _, err := other.Rotate(t.Context(), "payments", keyring.ReasonEmergency, ""); err != nil {
 			t.Fatal(err)
 		}
+		if leased, err := b.store.Leased(t.Context(), "payments", 1); err != nil || leased != 64 {
+			t.Errorf("%d uses of version 1 are out after the rotation, %v", leased, err)
+		}
 		time.Sleep(6 * time.Second) // the bubble's clock, not ours
+		synctest.Wait()
+		if leased, err := b.store.Leased(t.Context(), "payments", 1); err != nil || leased != 0 {
+			t.Errorf("%d uses of version 1 are out seconds after the rotation, %v", leased, err)
+		}
 		if token := encrypt(t, e, "y", ""); !bytes.HasPrefix(token, []byte("keyrotor:payments:v2:")) {
 			t.Errorf("seconds after the rotation it encrypts to %s", token)
 		}

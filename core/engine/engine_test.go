@@ -110,6 +110,9 @@ func TestEncryptRotateDecrypt(t *testing.T) {
 	if _, err := e.Rotate(t.Context(), "payments", keyring.ReasonManual, ""); err != nil {
 		t.Fatal(err)
 	}
+	if leased, err := b.store.Leased(t.Context(), "payments", 1); err != nil || leased != 0 {
+		t.Errorf("%d uses of version 1 are out after the rotation, %v", leased, err)
+	}
 	second := encrypt(t, e, "s3cret", "row 1")
 	if !bytes.HasPrefix(first, []byte("keyrotor:payments:v1:")) || !bytes.HasPrefix(second, []byte("keyrotor:payments:v2:")) {
 		t.Errorf("tokens %s and %s", first, second)

@@ -141,6 +141,7 @@ func (e *Engine) announced(r rotation.Result, opened *keyring.Cipher) {
 	if err := k.ring.SetCipher(opened); err != nil {
 		e.log.Warn("opened version not kept", "key", k.name, "error", err)
 	}
+	e.dropStaleLease(ctx, k)
 }
 
 // opener answers the cipher that opens a version's ciphertexts.
@@ -177,16 +178,24 @@ type gate chan struct{}
 func newGate() gate { return make(gate, 1) }
 
 func (g gate) enter(ctx context.Context) error {
-	select {
-	case g <- struct{}{}:
+	if g.tryEnter() {
 		return nil
-	default:
 	}
 	select {
 	case g <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// tryEnter does not wait.
+func (g gate) tryEnter() bool {
+	select {
+	case g <- struct{}{}:
+		return true
+	default:
+		return false
 	}
 }
 

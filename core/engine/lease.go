@@ -182,16 +182,20 @@ func (e *Engine) dropLease(ctx context.Context, k *key, id int64) error {
 	return e.returnLease(ctx, k)
 }
 
-// dropStaleLease ends the lease if it is of a version that is not the primary.
-func (e *Engine) dropStaleLease(ctx context.Context, k *key) error {
-	if err := k.leasing.enter(ctx); err != nil {
-		return err
+// dropStaleLease ends the lease if it is of a version that is not the primary any
+// more, so that the version's destruction does not wait for it to expire. Whoever is
+// renewing the lease at this moment does the same.
+func (e *Engine) dropStaleLease(ctx context.Context, k *key) {
+	if !k.leasing.tryEnter() {
+		return
 	}
 	defer k.leasing.leave()
 	if k.lease.held == nil || k.lease.held.Version == k.ring.Record().Primary {
-		return nil
+		return
 	}
-	return e.returnLease(ctx, k)
+	if err := e.returnLease(ctx, k); err != nil {
+		e.log.Warn("a lease is not returned; it expires and counts as used", "key", k.name, "error", err)
+	}
 }
 
 // returnLease books what was spent. The caller holds the gate. A lease that cannot

@@ -196,7 +196,5 @@ func (e *Engine) Changed(key store.Key) {
 		k.update(key)
 		k.revision.Store(0) // somebody may have changed more: look again soon
 	}
-	if err := e.dropStaleLease(ctx, k); err != nil {
-		e.log.Warn("a lease is not returned; it expires and counts as used", "key", k.name, "error", err)
-	}
+	e.dropStaleLease(ctx, k)
 }

@@ -65,6 +65,7 @@ func (e *Engine) catchUp(ctx context.Context) error {
 	for _, k := range e.keys.Load().byName {
 		if k.revision.Load() != revision {
 			errs = append(errs, e.refreshTo(ctx, k, revision))
+			e.dropStaleLease(ctx, k)
 		}
 	}
 	return errors.Join(errs...)
