@@ -71,6 +71,7 @@ type Keyrotor struct {
 	*engine.Engine
 	store *sqlite.Store
 	mover *rewrap.Mover
+	actor string
 }
 
 // Open reads the config file, opens the store and builds the engine. It calls no key manager and starts no plugin whose schema is
@@ -94,15 +95,16 @@ func (o Opener) Open(ctx context.Context, path string) (kr *Keyrotor, err error)
 	if err != nil {
 		return kr, err
 	}
+	kr.actor = o.actor()
 	kr.Engine, err = engine.New(engine.Config{
-		Store: kr.store, Actor: o.actor(), Log: o.Log, OnStep: o.OnStep,
+		Store: kr.store, Actor: kr.actor, Log: o.Log, OnStep: o.OnStep,
 		KeyManager: kr.keyManager,
 	})
 	if err != nil {
 		return kr, err
 	}
 	kr.mover, err = rewrap.New(rewrap.Config{
-		Store: kr.store, Actor: o.actor(), OnStep: o.OnStep, KeyManager: kr.keyManager,
+		Store: kr.store, Actor: kr.actor, OnStep: o.OnStep, KeyManager: kr.keyManager,
 	})
 	return kr, err
 }

@@ -117,9 +117,10 @@ var mayImport = map[string][]string{
 	"core/engine": {
 		"core/history", "core/keyring", "core/provider", "core/rotation", "core/store", "core/wrapping",
 	},
-	"core/reencrypt": {"core/keyring", "core/provider", "core/store"},
+	"core/reencrypt":   {"core/keyring", "core/provider", "core/store"},
+	"core/destruction": {"core/history", "core/keyring", "core/reencrypt", "core/store"},
 	"core": {
-		"core/backup", "core/catalog", "core/config", "core/draft", "core/engine", "core/keyring", "core/provider",
+		"core/backup", "core/catalog", "core/config", "core/destruction", "core/draft", "core/engine", "core/keyring", "core/provider",
 		"core/reencrypt", "core/rewrap", "core/rotation", "core/store", "core/store/sqlite", "core/wrapping",
 	},
 }
