@@ -16,9 +16,12 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/keyrotor/keyrotor/core/destruction"
+	"github.com/keyrotor/keyrotor/core/engine"
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
+	"github.com/keyrotor/keyrotor/core/wrapping"
 )
 
 // commands are what the scripts need beside testscript's own. FILE may be stdout
@@ -34,6 +37,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"mode":  mode,
 		"hold":  hold,
 		"debug": debug,
+		"past":  past,
 		"tty":   onTerminal,
 	}
 }
@@ -199,4 +203,27 @@ func debug(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Setenv("ATTACH", strings.TrimSpace(line))
 	ts.Setenv("DEBUGGED", strconv.Itoa(cmd.Process.Pid))
+}
+
+// past KEY VERSION DURATION schedules the destruction of a version, as it would have
+// been done so long ago, for a period of an hour.
+func past(ts *testscript.TestScript, _ bool, args []string) {
+	version, err := strconv.ParseUint(args[1], 10, 32)
+	ts.Check(err)
+	ago, err := time.ParseDuration(args[2])
+	ts.Check(err)
+	ctx := context.Background()
+	s, err := sqlite.Open(ctx, sqlite.Config{
+		Path: filepath.Join(ts.MkAbs("keys"), "keyrotor.db"), Now: func() time.Time { return time.Now().Add(-ago) },
+	})
+	ts.Check(err)
+	e, err := engine.New(engine.Config{
+		Store: s, Actor: "test@host",
+		KeyManager: func(string) (wrapping.KeyManager, error) { return nil, errors.ErrUnsupported },
+	})
+	ts.Check(err)
+	d, err := destruction.New(destruction.Config{Store: s, Keys: e, Paths: []string{ts.MkAbs("shop")}, Actor: "test@host"})
+	ts.Check(err)
+	_, err = d.Schedule(ctx, args[0], uint32(version), time.Hour, "")
+	ts.Check(errors.Join(err, e.Close(ctx), s.Close()))
 }

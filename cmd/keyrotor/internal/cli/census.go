@@ -17,29 +17,57 @@ import (
 
 func (a *app) censusCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "census PATH...",
+		Use:   "census [PATH]...",
 		Short: "Count the tokens in files by key and version",
 		Long: `Count the tokens in files, and in the files below folders, by key and version,
 without decrypting any. Tokens of no known version are counted as unknown and
 listed; so are files that cannot be read.
 
-` + exitCodesNote,
+` + pathsNote + exitCodesNote,
 		Example: `  keyrotor census .
+  keyrotor census
   keyrotor census . -o json | jq .keys.payments`,
-		Args: takes(1, -1),
+		Args: takes(0, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withKeyrotor(cmd, func(ctx context.Context, kr *core.Keyrotor) error {
-				bar := a.Progress()
-				var progress func(reencrypt.Progress)
-				if bar != nil {
-					progress = func(p reencrypt.Progress) { bar.Set(p.File, p.Bytes, p.TotalBytes) }
+				paths, err := pathsOr(cmd, args, kr)
+				if err != nil {
+					return err
 				}
-				report, err := reencrypt.Census(ctx, kr, args, progress)
-				bar.Close()
+				progress, done := a.filesProgress()
+				report, err := reencrypt.Census(ctx, kr, paths, progress)
+				done()
 				return errors.Join(a.showCensus(report), err)
 			})
 		},
 	}
+}
+
+// pathsNote stands in the help of commands that work on files.
+const pathsNote = `Without PATH these are the files of the config's data blocks.
+
+`
+
+// pathsOr answers the arguments, or without any the registered data.
+func pathsOr(cmd *cobra.Command, args []string, kr *core.Keyrotor) ([]string, error) {
+	if len(args) > 0 {
+		return args, nil
+	}
+	paths := kr.Config.DataPaths()
+	if len(paths) == 0 {
+		return nil, misuse(cmd, "no PATH is given, and no data block in the config names one")
+	}
+	return paths, nil
+}
+
+// filesProgress answers what shows how far a run over files is, nil if nobody
+// watches, and what ends the show.
+func (a *app) filesProgress() (progress func(reencrypt.Progress), done func()) {
+	bar := a.Progress()
+	if bar == nil {
+		return nil, func() {}
+	}
+	return func(p reencrypt.Progress) { bar.Set(p.File, p.Bytes, p.TotalBytes) }, bar.Close
 }
 
 func (a *app) showCensus(r reencrypt.CensusReport) error {

@@ -9,6 +9,7 @@ import (
 	"github.com/keyrotor/keyrotor/core"
 	"github.com/keyrotor/keyrotor/core/backup"
 	"github.com/keyrotor/keyrotor/core/catalog"
+	"github.com/keyrotor/keyrotor/core/destruction"
 	"github.com/keyrotor/keyrotor/core/draft"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
@@ -68,6 +69,9 @@ func codes() []code {
 		{"restored", is(rotation.ErrRestored), "the key came out of a backup; run 'keyrotor recover'"},
 		{"no_primary", is(keyring.ErrNoPrimary), "the key has no version that encrypts"},
 		{"state", is(keyring.ErrState), "the version's state does not allow it"},
+		{"destruction_refused", as[*destruction.RefusedError], "a version cannot be destroyed yet; see reasons"},
+		{"bad_key_material", is(keyring.ErrMaterial), "what was to be imported is no key"},
+		{"weak_key_material", is(keyring.ErrWeak), "what was to be imported could be guessed, or is known"},
 		{"malformed", is(keyring.ErrMalformed), "not a ciphertext, or a truncated one"},
 		{"authentication", is(keyring.ErrAuthentication), "another AAD than at encryption, or altered bytes"},
 		{"integrity", is(keyring.ErrIntegrity), "a key or its record was tampered with"},

@@ -66,8 +66,13 @@ func (a *app) completeKey(cmd *cobra.Command, args []string, _ string) ([]string
 	return unless(len(args) > 0, a.keyNames(cmd.Context()))
 }
 
-// keyNames lists the keys, unless that would create a store.
+// keyNames lists the keys.
 func (a *app) keyNames(ctx context.Context) []string {
+	return a.askKeyrotor(ctx, func(ctx context.Context, kr *core.Keyrotor) ([]string, error) { return kr.Keys(ctx) })
+}
+
+// askKeyrotor answers what ask does, unless that would create a store.
+func (a *app) askKeyrotor(ctx context.Context, ask func(context.Context, *core.Keyrotor) ([]string, error)) []string {
 	folder, err := a.pluginFolder()
 	if err != nil {
 		return nil
@@ -81,7 +86,7 @@ func (a *app) keyNames(ctx context.Context) []string {
 	if err != nil {
 		return nil
 	}
-	names, err := kr.Keys(ctx)
+	names, err := ask(ctx, kr)
 	if err := errors.Join(err, kr.Close()); err != nil {
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyrotor/keyrotor/core/config"
+	"github.com/keyrotor/keyrotor/core/destruction"
 	"github.com/keyrotor/keyrotor/core/provider"
 )
 
@@ -38,6 +39,8 @@ type failure struct {
 	RetryAfter float64 `json:"retry_after,omitempty"`
 	// Problems are those of the config.
 	Problems []config.Problem `json:"problems,omitempty"`
+	// Reasons are why a destruction is refused.
+	Reasons []destruction.Reason `json:"reasons,omitempty"`
 }
 
 // text is the failure for people. Lines after the first are indented.
@@ -118,6 +121,7 @@ func describe(ctx context.Context, err error) failure {
 		stopped  signalError
 		late     timeoutError
 		provided *provider.Error
+		refused  *destruction.RefusedError
 	)
 	f := failure{Code: codeOf(err), Message: err.Error(), ExitCode: exitError}
 	switch cause := context.Cause(ctx); {
@@ -134,6 +138,8 @@ func describe(ctx context.Context, err error) failure {
 		}
 	case errors.As(err, &partly):
 		f.ExitCode = exitPartly
+	case errors.As(err, &refused):
+		f.Reasons = refused.Reasons
 	case errors.As(err, &provided):
 		f.RetryAfter = provided.RetryAfter.Seconds()
 	}

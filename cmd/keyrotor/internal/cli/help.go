@@ -179,6 +179,30 @@ breakpoints. When the host ends, it takes its configuration back, and the plugin
 goes on. To attach to several plugins, join their objects into one.`,
 		},
 		{
+			Use:   "states",
+			Short: "The states of a key version, and what may follow each",
+			Long: `  state        encrypts  decrypts  what may follow
+  pre-active   -         -         active, suspended, compromised
+  active       yes       yes       deactivated, suspended, compromised
+  deactivated  -         yes       suspended, compromised, quarantined
+  suspended    -         -         active, deactivated, compromised, quarantined
+  compromised  -         yes       quarantined
+  quarantined  -         counted   deactivated, suspended, compromised, destroyed
+  destroyed    -         -         nothing
+
+The active version is the primary of its key; there is one at most. A version that
+stopped being the primary encrypts again only if it was suspended.
+
+Compromised versions decrypt with a warning in the log, so that what they protect can
+be re-encrypted, until 'keyrotor key set --block-reads' ends that. No version below
+the key's minimum decryption version decrypts, whatever its state.
+
+'keyrotor key state' leads to active, deactivated, suspended and compromised,
+'keyrotor key rotate' from active to deactivated, and 'keyrotor key destroy' to
+quarantined, from there back, and to destroyed. Attempts to decrypt with a quarantined
+version are refused and counted: one is enough to stop its destruction.`,
+		},
+		{
 			Use:   "environment",
 			Short: "The environment variables that matter",
 			Long: `  KEYROTOR_CONFIG      the config file where --config names none
@@ -200,7 +224,7 @@ func errorCodesTopic() string {
 	var b strings.Builder
 	b.WriteString("The field error.code of an error in JSON is one of these:\n\n")
 	for _, c := range codes() {
-		fmt.Fprintf(&b, "  %-18s  %s\n", c.name, c.about)
+		fmt.Fprintf(&b, "  %-19s  %s\n", c.name, c.about)
 	}
 	b.WriteString(`
 What a key manager answered has the prefix "provider_", e.g. provider_denied,

@@ -141,14 +141,27 @@ func eventRow(e history.Event) []string {
 	case e.Version > 0:
 		version = keyring.VersionLabel(e.Version)
 	}
-	remarks := []string{e.Note}
-	if e.ErrorCode != "" {
-		remarks = []string{"error " + e.ErrorCode, e.Note}
-	}
+	remarks := []string{what(e), e.Note}
 	remarks = slices.DeleteFunc(remarks, func(s string) bool { return s == "" })
 	return []string{
 		strconv.FormatUint(e.Seq, 10), timeText(e.Time), string(e.Type), dash(e.Key), dash(version),
 		dash(e.Reason), e.Actor, strings.Join(remarks, "; "),
+	}
+}
+
+// what says what an event did, where its type leaves that open.
+func what(e history.Event) string {
+	switch {
+	case e.ErrorCode != "":
+		return "error " + e.ErrorCode
+	case e.Details["from"] != "" && e.Details["to"] != "":
+		return e.Details["from"] + " to " + e.Details["to"]
+	case e.Details["due"] != "" && e.Type == history.DestroyScheduled:
+		return "due " + e.Details["due"]
+	case e.Details["forced"] != "":
+		return "forced"
+	default:
+		return ""
 	}
 }
 
@@ -181,7 +194,7 @@ func (m *moment) Set(s string) error {
 			return nil
 		}
 	}
-	ago, err := parseAgo(s)
+	ago, err := parseSpan(s)
 	if err != nil {
 		return fmt.Errorf("it is a time like 2026-03-01T12:00:00Z, a day like 2026-03-01, or how long ago, like 36h or 7d")
 	}
@@ -189,8 +202,8 @@ func (m *moment) Set(s string) error {
 	return nil
 }
 
-// parseAgo reads a duration, in days, too.
-func parseAgo(s string) (time.Duration, error) {
+// parseSpan reads a length of time, in days, too.
+func parseSpan(s string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
 		return time.Duration(n) * 24 * time.Hour, err

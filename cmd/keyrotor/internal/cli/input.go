@@ -12,17 +12,20 @@ import (
 // copySize is how much is read from standard input at once.
 const copySize = 64 << 10
 
-// stdin answers standard input as a reader that the end of the context
-// interrupts; a read from a terminal or a pipe could last for ever. The caller
-// closes it.
-func (a *app) stdin(ctx context.Context) io.ReadCloser {
+// stdin answers standard input as a reader that the end of the context interrupts.
+// The caller closes it.
+func (a *app) stdin(ctx context.Context) io.ReadCloser { return interruptible(ctx, a.In) }
+
+// interruptible answers a reader that the end of the context interrupts; a read from
+// a terminal or a pipe could last for ever. The caller closes it.
+func interruptible(ctx context.Context, in io.Reader) io.ReadCloser {
 	r, w := io.Pipe()
 	context.AfterFunc(ctx, func() { w.CloseWithError(context.Cause(ctx)) })
 	go func() {
 		buf := make([]byte, copySize)
 		defer clear(buf)
 		// The wrapper hides WriteTo, which would go around the buffer.
-		_, err := io.CopyBuffer(w, struct{ io.Reader }{a.In}, buf)
+		_, err := io.CopyBuffer(w, struct{ io.Reader }{in}, buf)
 		w.CloseWithError(err)
 	}()
 	return r
@@ -50,7 +53,7 @@ func readAll(r io.Reader, limit int) ([]byte, error) {
 		}
 		if err != nil {
 			clear(buf)
-			return nil, fmt.Errorf("read standard input: %w", err)
+			return nil, fmt.Errorf("read the input: %w", err)
 		}
 	}
 }

@@ -12,10 +12,11 @@ import (
 func (a *app) keyCommand() *cobra.Command {
 	return a.group(&cobra.Command{
 		Use:   "key",
-		Short: "Create, show, rotate and migrate keys",
+		Short: "Create, show, rotate, migrate and destroy keys",
 		Example: `  keyrotor key create payments
   keyrotor key rotate payments --reason emergency --note 'laptop stolen'`,
-	}, a.keyCreate(), a.keyList(), a.keyShow(), a.keyRotate(), a.keyMigrate())
+	}, a.keyCreate(), a.keyImport(), a.keyList(), a.keyShow(), a.keyRotate(), a.keyMigrate(), a.keyState(), a.keySet(),
+		a.keyDestroy())
 }
 
 func (a *app) keyCreate() *cobra.Command {

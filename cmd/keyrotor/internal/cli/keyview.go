@@ -62,6 +62,7 @@ type keyView struct {
 type settingsView struct {
 	WrapWith          []string `json:"wrap_with"`
 	MinDecryptVersion uint32   `json:"min_decrypt_version"`
+	BlockReads        bool     `json:"block_reads"`
 	HardLimit         uint64   `json:"hard_limit"`
 }
 
@@ -105,6 +106,7 @@ func viewKey(key store.Key) keyView {
 		Settings: settingsView{
 			WrapWith:          notNil(key.Settings.WrapWith),
 			MinDecryptVersion: key.Settings.MinDecryptVersion,
+			BlockReads:        key.Settings.BlockReads,
 			HardLimit:         key.Settings.HardLimit,
 		},
 		Versions: make([]versionView, 0, len(key.Versions)),
@@ -190,16 +192,21 @@ func (a *app) showKey(key store.Key) error {
 	if m := view.Settings.MinDecryptVersion; m > 0 {
 		minimum = versionText(m)
 	}
+	compromised := "readable, with a warning"
+	if view.Settings.BlockReads {
+		compromised = "blocked"
+	}
 	if err := a.Printf(`name                     %s
 id                       %s
 primary                  %s
 algorithm                %s
 wrapped by               %s
 minimum decrypt version  %s
+compromised versions     %s
 hard limit               %d uses a version
 created                  %s
 
-`, view.Name, view.ID, versionText(view.Primary), view.Algorithm, joined(view.Settings.WrapWith), minimum,
+`, view.Name, view.ID, versionText(view.Primary), view.Algorithm, joined(view.Settings.WrapWith), minimum, compromised,
 		view.Settings.HardLimit, timeText(view.Created)); err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func (a *app) reencryptCommand() *cobra.Command {
 		dryRun bool
 	)
 	cmd := &cobra.Command{
-		Use:   "reencrypt PATH...",
+		Use:   "reencrypt [PATH]...",
 		Short: "Bring the tokens in files to their keys' primary versions",
 		Long: `Bring the tokens in files, and in the files below folders, to their keys' primary
 versions. Tokens may stand anywhere in a text file; no byte outside of a token
@@ -32,24 +32,27 @@ replaced.
 A token that cannot be read (unknown key, another AAD, damaged) stays as it is and
 is listed; so is a file that cannot be processed. The rest goes on.
 
-` + exitCodesNote,
+` + pathsNote + exitCodesNote,
 		Example: `  keyrotor reencrypt . --dry-run
+  keyrotor reencrypt
   keyrotor reencrypt .env deploy/ -o json
   keyrotor reencrypt customers/42.yaml --aad customer/42`,
-		Args: takes(1, -1),
+		Args: takes(0, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			bound, err := aad.read(cmd)
 			if err != nil {
 				return err
 			}
 			return a.withKeyrotor(cmd, func(ctx context.Context, kr *core.Keyrotor) error {
-				bar := a.Progress()
-				job := reencrypt.Job{Keys: kr, AAD: bound, DryRun: dryRun}
-				if bar != nil {
-					job.Progress = func(p reencrypt.Progress) { bar.Set(p.File, p.Bytes, p.TotalBytes) }
+				paths, err := pathsOr(cmd, args, kr)
+				if err != nil {
+					return err
 				}
-				report, err := job.Run(ctx, args)
-				bar.Close()
+				job := reencrypt.Job{Keys: kr, AAD: bound, DryRun: dryRun}
+				progress, done := a.filesProgress()
+				job.Progress = progress
+				report, err := job.Run(ctx, paths)
+				done()
 				return errors.Join(a.showReport(report), err)
 			})
 		},

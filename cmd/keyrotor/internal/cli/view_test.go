@@ -83,7 +83,7 @@ func TestMoment(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]time.Duration{"90m": 90 * time.Minute, "7d": 7 * 24 * time.Hour, "0d": 0, "1h30m": 90 * time.Minute} {
-		if got, err := parseAgo(text); err != nil || got != want {
+		if got, err := parseSpan(text); err != nil || got != want {
 			t.Errorf("%s: %v, %v", text, got, err)
 		}
 	}
