@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/keyrotor/keyrotor/core/history"
-	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/rotation"
 )
 
@@ -146,41 +145,5 @@ func TestLineage(t *testing.T) {
 		for _, version := range step.not {
 			check(version, false)
 		}
-	}
-}
-
-func TestDescribeKEK(t *testing.T) {
-	b := newBench(t)
-	b.create(t, "payments", 2, "a")
-	b.rotateByHand(t, "a")
-	b.rotate(t, "payments")
-	b.create(t, "orders", 2, "a", "b")
-	b.change(t, "orders", func(r *keyring.Record) {
-		r.Versions[0].Wraps[0].KEKID = "local:another"
-		r.Versions[1].Wraps[0].KEKVersion = ""
-	})
-	kek, err := b.mover.DescribeKEK(t.Context(), "a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if kek.Provider != "a" || kek.KEKID != b.kekID(t, "a") || kek.State != "enabled" || kek.Algorithm != "AES-256-GCM" ||
-		kek.Primary != "2" || !kek.RotatedExternally || kek.Elsewhere != 2 || len(kek.Versions) != 2 {
-		t.Errorf("%+v", kek)
-	}
-	for i, want := range []KEKVersion{
-		{Version: "1", State: "enabled", Created: kek.Versions[0].Created, Wraps: 2},
-		{Version: "2", State: "enabled", Created: kek.Versions[1].Created, Wraps: 1, Primary: true},
-	} {
-		if kek.Versions[i] != want || want.Created.IsZero() {
-			t.Errorf("version %+v, want %+v", kek.Versions[i], want)
-		}
-	}
-	b.historyIs(t, "config orders") // it changes nothing
-	b.rewrap(t)
-	if kek, err = b.mover.DescribeKEK(t.Context(), "a"); err != nil || kek.RotatedExternally || kek.Versions[1].Wraps != 4 {
-		t.Errorf("after a rewrap: %+v, %v", kek, err)
-	}
-	if _, err := b.mover.DescribeKEK(t.Context(), "zzz"); err == nil {
-		t.Error("an unknown provider was described")
 	}
 }

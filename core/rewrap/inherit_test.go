@@ -2,10 +2,12 @@ package rewrap
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/store"
 )
 
@@ -93,6 +95,21 @@ func TestInherits(t *testing.T) {
 			b.noIntents(t)
 		})
 	}
+}
+
+// TestDropped: a rewrap lets go of a rotation that never took place, whatever becomes
+// of the rewrap itself.
+func TestDropped(t *testing.T) {
+	b := newBench(t)
+	b.create(t, "payments", 1, "a")
+	b.change(t, "payments", func(r *keyring.Record) { r.Versions[0].Wraps[0].KEKVersion = "" })
+	b.leave(t, detail{KEKID: b.kekID(t, "a"), Expected: "1", RequestID: "the-request"})
+	b.kms["a"].Before(failing("Rewrap", provider.Errorf(provider.Unavailable, "gone")))
+	_, err := b.mover.RewrapKEK(t.Context(), KEKRequest{Provider: "a"})
+	if !errors.Is(err, provider.Unavailable) || strings.Contains(err.Error(), "not finished") {
+		t.Errorf("a rewrap that fails: %v", err)
+	}
+	b.noIntents(t)
 }
 
 // TestInheritsNothing: an intent that is about another KEK, or about a rewrap, has

@@ -84,6 +84,28 @@ func TestMigrateMeanwhile(t *testing.T) {
 	b.wrapWith(t, "payments", "b")
 }
 
+// TestRetiredOnce: who finds that a neighbour finished the migration adds nothing.
+func TestRetiredOnce(t *testing.T) {
+	b := newBench(t)
+	b.create(t, "payments", 1, "a")
+	neighbour, err := New(Config{Store: b.store, KeyManager: b.keyManager, Actor: "test@host"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.onStep = func(s rotation.Step) {
+		if s == StepMoved {
+			if r, err := neighbour.Migrate(t.Context(), aToB("payments")); err != nil || r.Retired != 1 {
+				t.Errorf("the neighbour: %+v, %v", r, err)
+			}
+		}
+	}
+	if r := b.migrate(t, aToB("payments")); r.Wrapped != 1 || r.Retired != 0 {
+		t.Errorf("%+v", r)
+	}
+	b.historyIs(t, "config paymentsb with a,b", "provider_added paymentsb1 n=1", "provider_retired paymentsa n=1 with b")
+	b.noIntents(t)
+}
+
 // TestRetireLooks: the transaction that takes the old wraps away sees for itself that
 // every version has a new one that was proved.
 func TestRetireLooks(t *testing.T) {
