@@ -109,6 +109,14 @@ func TestRestored(t *testing.T) {
 	if _, err := b.rotator.Rotate(t.Context(), manual()); !errors.Is(err, rotation.ErrRestored) {
 		t.Errorf("restored again: %v", err)
 	}
+	recovery.Above = 0
+	if result, err := b.rotator.Rotate(t.Context(), recovery); err != nil || result.Primary != 10 {
+		t.Errorf("with nothing to skip: %+v, %v", result, err)
+	}
+	b.setState(t, keyring.Suspended)
+	if _, err := b.rotator.Rotate(t.Context(), manual()); err != nil {
+		t.Errorf("rotated after that: %v", err)
+	}
 }
 
 // TestRestoredWithoutPrimary: such a key needs a recovery as any other, since the
