@@ -193,11 +193,11 @@ func TestAltered(t *testing.T) {
 	}
 	other := parts(t, func() []byte { f, _, _ := m.written(t, 3*ChunkSize+5, "a"); return f }())
 	shorter := parts(t, func() []byte { f, _, _ := m.written(t, 2*ChunkSize+5, "a"); return f }())
-	join := func(p ...[]byte) []byte { return slices.Concat(p...) }
-	edited := func(old, new string) []byte {
-		head := bytes.Replace(p[0][preamble:], []byte(old), []byte(new), 1)
+	join := slices.Concat[[]byte]
+	edited := func(from, to string) []byte {
+		head := bytes.Replace(p[0][preamble:], []byte(from), []byte(to), 1)
 		if bytes.Equal(head, p[0][preamble:]) {
-			t.Fatalf("the header has no %s", old)
+			t.Fatalf("the header has no %s", from)
 		}
 		b := append([]byte(magic), Format)
 		b = append(binary.BigEndian.AppendUint32(b, uint32(len(head))), head...)
@@ -369,34 +369,50 @@ func TestWriteFails(t *testing.T) {
 	m := managers{"a": faults.NewLocal(t), "b": faults.NewLocal(t)}
 	m["b"].OnUnwrap(func(r []provider.UnwrapResult) { r[0].Plaintext = provider.NewSecret(make([]byte, 32)) })
 	stop := errors.New("stop")
-	canceled, cancel := context.WithCancel(t.Context())
-	cancel()
 	for name, c := range map[string]struct {
-		ctx       context.Context
 		providers []string
 		change    func(*Source)
 		to        io.Writer
 		want      string
 	}{
-		"short copy":    {t.Context(), []string{"a"}, func(s *Source) { s.Size++ }, io.Discard, "read the copy of the store: unexpected EOF"},
-		"long copy":     {t.Context(), []string{"a"}, func(s *Source) { s.Size-- }, io.Discard, "has more than 99 bytes"},
-		"broken copy":   {t.Context(), []string{"a"}, func(s *Source) { s.Content = iotest.ErrReader(stop) }, io.Discard, "stop"},
-		"broken after":  {t.Context(), []string{"a"}, func(s *Source) { s.Content = io.MultiReader(s.Content, iotest.ErrReader(stop)) }, io.Discard, "stop"},
-		"empty copy":    {t.Context(), []string{"a"}, func(s *Source) { s.Size = 0 }, io.Discard, "a copy of 0 bytes"},
-		"full":          {t.Context(), []string{"a"}, func(*Source) {}, full{}, "full"},
-		"no provider":   {t.Context(), nil, func(*Source) {}, io.Discard, "no provider to wrap it with"},
-		"unknown":       {t.Context(), []string{"c"}, func(*Source) {}, io.Discard, `no provider "c"`},
-		"twice":         {t.Context(), []string{"a", "a"}, func(*Source) {}, io.Discard, `provider "a" has an empty wrap, or two`},
-		"lying manager": {t.Context(), []string{"a", "b"}, func(*Source) {}, io.Discard, "opened another root than it had wrapped"},
-		"canceled":      {canceled, []string{"a"}, func(*Source) {}, io.Discard, "context canceled"},
+		"short copy":    {[]string{"a"}, func(s *Source) { s.Size++ }, io.Discard, "read the copy of the store: unexpected EOF"},
+		"long copy":     {[]string{"a"}, func(s *Source) { s.Size-- }, io.Discard, "has more than 99 bytes"},
+		"broken copy":   {[]string{"a"}, func(s *Source) { s.Content = iotest.ErrReader(stop) }, io.Discard, "stop"},
+		"broken after":  {[]string{"a"}, func(s *Source) { s.Content = io.MultiReader(s.Content, iotest.ErrReader(stop)) }, io.Discard, "stop"},
+		"empty copy":    {[]string{"a"}, func(s *Source) { s.Size = 0 }, io.Discard, "a copy of 0 bytes"},
+		"full":          {[]string{"a"}, func(*Source) {}, full{}, "full"},
+		"no provider":   {nil, func(*Source) {}, io.Discard, "no provider to wrap it with"},
+		"unknown":       {[]string{"c"}, func(*Source) {}, io.Discard, `no provider "c"`},
+		"twice":         {[]string{"a", "a"}, func(*Source) {}, io.Discard, `provider "a" has an empty wrap, or two`},
+		"lying manager": {[]string{"a", "b"}, func(*Source) {}, io.Discard, "opened another root than it had wrapped"},
 	} {
 		_, s := source(100)
 		c.change(&s)
-		if _, err := Write(c.ctx, c.to, s, m.wrapper(), c.providers); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Write(t.Context(), c.to, s, m.wrapper(), c.providers); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
 }
+
+// TestWriteEndsWithItsContext: between two chunks.
+func TestWriteEndsWithItsContext(t *testing.T) {
+	m := managers{"a": faults.NewLocal(t)}
+	ctx, cancel := context.WithCancel(t.Context())
+	_, s := source(3 * ChunkSize)
+	left := s.Content
+	s.Content = io.MultiReader(io.LimitReader(left, ChunkSize), readerFunc(func(p []byte) (int, error) {
+		cancel()
+		return left.Read(p)
+	}))
+	var b bytes.Buffer
+	if _, err := Write(ctx, &b, s, m.wrapper(), []string{"a"}); !errors.Is(err, context.Canceled) || b.Len() < 2*ChunkSize || b.Len() > 3*ChunkSize {
+		t.Errorf("%d bytes, %v", b.Len(), err)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 type full struct{}
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -111,7 +112,7 @@ func readHeader(r io.Reader) (h Header, head []byte, err error) {
 	if size > maxHeader {
 		return Header{}, nil, damaged("its header claims %d bytes, and may have %d", size, maxHeader)
 	}
-	head = append(head, make([]byte, size)...)
+	head = slices.Concat(head, make([]byte, size))
 	if _, err := io.ReadFull(r, head[preamble:]); err != nil {
 		return Header{}, nil, ended(err, damaged("it ends within its header"))
 	}
