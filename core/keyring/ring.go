@@ -114,37 +114,3 @@ func (r *Ring) SetSealer(s *Sealer) {
 		r.sealer.CompareAndSwap(s, nil)
 	}
 }
-
-// Sealer is a version's cipher with a number of uses that the store granted.
-type Sealer struct {
-	cipher  *Cipher
-	granted uint64
-	// The counter is written by every encryption; alone on its cache lines it does
-	// not slow down the reading of the fields above on other cores.
-	_    [64]byte
-	left atomic.Int64
-	_    [56]byte
-}
-
-// NewSealer grants uses of c.
-func NewSealer(c *Cipher, uses uint64) *Sealer {
-	s := &Sealer{cipher: c, granted: uses}
-	s.left.Store(int64(uses))
-	return s
-}
-
-// Take uses up n and answers the cipher to encrypt with, or nil if fewer are left.
-// A refused Take still spends: what is left afterwards is too little for anyone.
-func (s *Sealer) Take(n uint64) *Cipher {
-	if s.left.Add(-int64(n)) < 0 {
-		return nil
-	}
-	return s.cipher
-}
-
-// Revoke ends the grant and answers how many uses were spent of it, an
-// encryption that is under way included.
-func (s *Sealer) Revoke() (spent uint64) {
-	left := s.left.Swap(-1 << 62)
-	return s.granted - uint64(max(left, 0))
-}
