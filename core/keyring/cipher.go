@@ -54,9 +54,10 @@ type Cipher struct {
 	aead   cipher.AEAD
 	format format
 	nonce  int // bytes of nonce that the AEAD expects beside the ciphertext
-	key    KeyID
 	number uint32
-	header string // of a token
+	// What each ciphertext starts with.
+	header string
+	binary [binaryHeader]byte
 }
 
 // NewCipher derives the cipher of a version from its root, which the caller wipes.
@@ -75,8 +76,9 @@ func NewCipher(root Root, b Binding, keyName string) (*Cipher, error) {
 		return nil, err
 	}
 	return &Cipher{
-		aead: aead, format: f, nonce: aead.NonceSize(), key: b.Key, number: b.Version,
+		aead: aead, format: f, nonce: aead.NonceSize(), number: b.Version,
 		header: tokenHeader(keyName, b.Version),
+		binary: [binaryHeader]byte(appendBinaryHeader(nil, f.id, b.Key, b.Version)),
 	}, nil
 }
 
@@ -90,7 +92,7 @@ func (c *Cipher) AppendBinary(dst, plaintext, aad []byte) ([]byte, error) {
 		return dst, tooLarge(plaintext)
 	}
 	dst = growBy(dst, binaryHeader+len(plaintext)+c.format.overhead)
-	dst = appendBinaryHeader(dst, c.format.id, c.key, c.number)
+	dst = append(dst, c.binary[:]...)
 	return c.seal(dst, plaintext, aad), nil
 }
 
