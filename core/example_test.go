@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keyrotor/keyrotor/core"
+	"github.com/keyrotor/keyrotor/core/doctor"
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/rotation"
@@ -94,6 +95,23 @@ func ExampleSetup_RestoreBackup() {
 	// s3cret <nil>
 	// true
 	// payments 3 <nil>
+}
+
+func ExampleOpener_Examine() {
+	report, err := core.Opener{}.Examine(context.Background(), configPath, false)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, f := range report.Findings {
+		if f.Group() == doctor.GroupHistory {
+			fmt.Println(f.Check, f.Status)
+		}
+	}
+	// Output:
+	// history.sequence ok
+	// history.tree ok
+	// history.columns ok
+	// history.clock ok
 }
 
 func contextForMain() (context.Context, context.CancelFunc) {

@@ -19,6 +19,9 @@ import (
 // ConfigName is the config file that Init writes.
 const ConfigName = "keyrotor.hcl"
 
+// draftPattern is the name that a config of Init has while it is made.
+const draftPattern = ".init-*.hcl"
+
 // localType is the provider that needs no key manager.
 const localType = "local"
 
@@ -118,7 +121,7 @@ func pin(ctx context.Context, path, pluginDir string, types []string) error {
 // prepare makes the KEK and the store with the config under a temporary name, and
 // gives it its name when they are there.
 func prepare(ctx context.Context, dir, path, text string) error {
-	draft, err := os.CreateTemp(dir, ".init-*.hcl")
+	draft, err := os.CreateTemp(dir, draftPattern)
 	if err != nil {
 		return err
 	}

@@ -128,11 +128,21 @@ func (o Opener) Load(ctx context.Context, path string) (*Setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir := file.Plugins.Directory
-	if dir == "" {
-		if dir, err = DefaultPluginDir(); err != nil {
-			return nil, err
-		}
+	s, err := o.setup(file, lock)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.addProviders(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// setup is a Setup without providers.
+func (o Opener) setup(file *config.File, lock *catalog.Lock) (*Setup, error) {
+	dir, err := pluginDir(file)
+	if err != nil {
+		return nil, err
 	}
 	env := make(map[string][]string)
 	for _, p := range file.Providers {
@@ -142,11 +152,15 @@ func (o Opener) Load(ctx context.Context, path string) (*Setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Setup{Config: file, Catalog: plugins, opener: o}
-	if err := s.addProviders(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
+	return &Setup{Config: file, Catalog: plugins, opener: o}, nil
+}
+
+// pluginDir is the plugin directory of a config.
+func pluginDir(file *config.File) (string, error) {
+	if file.Plugins.Directory != "" {
+		return file.Plugins.Directory, nil
 	}
-	return s, nil
+	return DefaultPluginDir()
 }
 
 // addProviders checks every provider block against its plugin's schema, and
@@ -154,20 +168,22 @@ func (o Opener) Load(ctx context.Context, path string) (*Setup, error) {
 func (s *Setup) addProviders(ctx context.Context) error {
 	var errs []error
 	for _, p := range s.Config.Providers {
-		schema, err := s.Catalog.Schema(ctx, p.Type)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %s: %w", p.Position(), p, err))
-			continue
-		}
-		body, warnings, err := p.Decode(schema)
-		s.Warnings = append(s.Warnings, warnings...)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		errs = append(errs, s.Catalog.Add(p.Name, p.Type, body))
+		errs = append(errs, s.addProvider(ctx, p))
 	}
 	return errors.Join(errs...)
+}
+
+func (s *Setup) addProvider(ctx context.Context, p config.Provider) error {
+	schema, err := s.Catalog.Schema(ctx, p.Type)
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", p.Position(), p, err)
+	}
+	body, warnings, err := p.Decode(schema)
+	s.Warnings = append(s.Warnings, warnings...)
+	if err != nil {
+		return err
+	}
+	return s.Catalog.Add(p.Name, p.Type, body)
 }
 
 func (s *Setup) keyManager(name string) (wrapping.KeyManager, error) {

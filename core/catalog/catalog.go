@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -259,14 +260,28 @@ func (c *Catalog) locate(typ string) (binary, error) {
 	if err != nil {
 		return binary{}, err
 	}
-	roots := []string{os.TempDir(), shortTempDir}
-	if c.config.SocketRoot != "" {
-		roots = []string{c.config.SocketRoot}
-	}
 	return binary{
 		typ: typ, path: path, hash: hash,
 		env:         environment(c.config.Env[typ], c.config.Log),
-		socketRoots: roots,
+		socketRoots: c.socketRoots(),
 		log:         log,
 	}, nil
+}
+
+// socketRoots are where a socket directory may be made, in the order of preference.
+func (c *Catalog) socketRoots() []string {
+	if c.config.SocketRoot != "" {
+		return []string{c.config.SocketRoot}
+	}
+	return []string{os.TempDir(), shortTempDir}
+}
+
+// CheckSockets makes a directory for a plugin's socket, as a start does, and removes
+// it. It answers in which folder that was, or why no plugin can start.
+func (c *Catalog) CheckSockets() (folder string, err error) {
+	dir, err := makeSocketDir(c.socketRoots()...)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Dir(dir), os.Remove(dir)
 }

@@ -25,7 +25,9 @@ type File struct {
 	// Path is what was loaded, absolute.
 	Path string
 	// Dir is the absolute folder that relative paths start from.
-	Dir       string
+	Dir string
+	// Sources are the files that were read, as messages name them.
+	Sources   []string
 	Storage   Storage
 	Plugins   Plugins
 	Providers []Provider
@@ -83,6 +85,9 @@ func Load(path string) (*File, error) {
 		return nil, fmt.Errorf("read config: %w", err)
 	}
 	file := &File{Path: abs, Dir: absDir}
+	for _, s := range sources {
+		file.Sources = append(file.Sources, s.name)
+	}
 	if err := file.build(path, sources); err != nil {
 		return nil, err
 	}

@@ -165,6 +165,7 @@ func TestLoad(t *testing.T) {
 			want := &File{
 				Path:    filepath.Join(dir, path),
 				Dir:     home,
+				Sources: []string{form + "/keyrotor." + form},
 				Storage: Storage{Type: "sqlite", Path: filepath.Join(home, "data/keyrotor.db")},
 				Plugins: Plugins{
 					Directory: "/opt/keyrotor/plugins",

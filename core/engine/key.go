@@ -153,7 +153,17 @@ func (e *Engine) opener(ctx context.Context, k *key, number uint32) (*keyring.Ci
 	if c == nil && err == nil {
 		c, err = e.open(ctx, k, number)
 	}
-	return c, e.watch(ctx, k, number, err)
+	return c, e.watch(ctx, k, number, k.doubt(err))
+}
+
+// doubt adds to an error why the record that it comes from cannot be verified: what it
+// says of states and wraps may not be true.
+func (k *key) doubt(err error) error {
+	tampered := k.tampered.Load()
+	if err == nil || tampered == nil || errors.Is(err, keyring.ErrIntegrity) {
+		return err
+	}
+	return fmt.Errorf("%w, and its record cannot be verified: %w", err, errors.Unwrap(*tampered))
 }
 
 // lookUp asks the store once for a version that another process may have made.

@@ -85,7 +85,7 @@ func (e *Engine) prepare(ctx context.Context, k *key) error {
 	}
 	primary, err := k.ring.Record().PrimaryVersion()
 	if err != nil {
-		return e.noPrimary(ctx, k, err)
+		return k.doubt(e.noPrimary(ctx, k, err))
 	}
 	_, err = e.opener(ctx, k, primary.Number)
 	return err

@@ -39,3 +39,13 @@ func ExampleAppend() {
 	// {"schema":1,"seq":2,"type":"rotation","time":"2026-03-01T12:00:00Z","actor":"alice@host","operation_id":"","key":"payments"}
 	// 3 hashes, root DCl+sIEG9lUnjiMhNSS61G4ON3WSnFGVmGne+6I3IXc=
 }
+
+// A tree that is made anew tells whether the one that is stored belongs to the events.
+func ExampleTree() {
+	var tree history.Tree
+	for _, event := range []string{`{"schema":1,"seq":1}`, `{"schema":1,"seq":2}`, `{"schema":1,"seq":3}`} {
+		fmt.Print(len(tree.Append([]byte(event))), " ")
+	}
+	fmt.Println(tree.Size(), tree.Root())
+	// Output: 1 2 1 3 PELZNvf3fr/Ebv9rOaeZ34BCImZwl8WhMYL4PvfBDfk=
+}

@@ -18,31 +18,12 @@ const (
 	detailWrapWith = "wrap_with"
 )
 
-// lineage looks whether the history knows a version of a KEK as its primary: by the
-// event that made it one, or because it is the first that was ever seen. last is the
-// newest primary that the history knows, empty if it knows none.
-func (m *Mover) lineage(ctx context.Context, kekID, version string) (last string, known bool, err error) {
-	rotations, err := m.mentions(ctx, kekID, history.KEKRotated, history.KEKRotatedExternally)
-	if err != nil {
-		return "", false, err
-	}
-	if len(rotations) > 0 {
-		last = rotations[0].version
-		if slices.ContainsFunc(rotations, func(r mention) bool { return r.version == version }) {
-			return last, true, nil
-		}
-	}
-	// Versions that are born under a KEK tell what its primary was at first. Only the
-	// oldest counts: a key that was rotated after the KEK was does not record that.
-	births, err := m.mentions(ctx, kekID, history.Creation, history.ProviderAdded)
-	if err != nil {
-		return "", false, err
-	}
-	if len(births) == 0 {
-		return last, last == "", nil
-	}
-	first := births[len(births)-1].version
-	return cmp.Or(last, first), first == version, nil
+// Lineage is what a history says of KEKs: which of their versions became primary. The
+// zero Lineage is that of an empty history; events may be added in any order.
+type Lineage struct {
+	// rotations are by KEK, births the oldest mention by a version that was wrapped.
+	rotations map[string][]mention
+	births    map[string]mention
 }
 
 // mention is an event that names a version of a KEK.
@@ -51,34 +32,79 @@ type mention struct {
 	version string
 }
 
-// mentions lists the events of these types that name a version of a KEK, newest first.
-func (m *Mover) mentions(ctx context.Context, kekID string, types ...history.Type) ([]mention, error) {
-	var found []mention
-	for _, t := range types {
-		err := m.walk(ctx, history.Query{Type: t}, func(e history.Event) {
-			if version := kekVersionOf(e, kekID); version != "" {
-				found = append(found, mention{e.Seq, version})
+// Add takes in an event.
+func (l *Lineage) Add(e history.Event) {
+	for kekID, version := range kekVersionsOf(e) {
+		now := mention{e.Seq, version}
+		switch e.Type {
+		case history.KEKRotated, history.KEKRotatedExternally:
+			if l.rotations == nil {
+				l.rotations = make(map[string][]mention)
 			}
-		})
-		if err != nil {
-			return nil, err
+			l.rotations[kekID] = append(l.rotations[kekID], now)
+		case history.Creation, history.ProviderAdded:
+			if l.births == nil {
+				l.births = make(map[string]mention)
+			}
+			if first, ok := l.births[kekID]; !ok || now.seq < first.seq {
+				l.births[kekID] = now
+			}
 		}
 	}
-	slices.SortFunc(found, func(a, b mention) int { return cmp.Compare(b.seq, a.seq) })
-	return found, nil
 }
 
-// kekVersionOf answers which version of a KEK an event names, if it names one.
-func kekVersionOf(e history.Event, kekID string) string {
-	if e.Details[detailKEKID] == kekID {
-		return e.KEKVersion
-	}
-	for name, id := range e.Details {
-		if p, ok := strings.CutPrefix(name, "kek_id."); ok && id == kekID {
-			return e.Details["kek_version."+p]
+// Knows looks whether the history knows a version of a KEK as its primary: by the
+// event that made it one, or because it is the first that was ever seen. last is the
+// newest primary that the history knows, empty if it knows none.
+func (l *Lineage) Knows(kekID, version string) (last string, known bool) {
+	rotations := l.rotations[kekID]
+	if len(rotations) > 0 {
+		last = slices.MaxFunc(rotations, func(a, b mention) int { return cmp.Compare(a.seq, b.seq) }).version
+		if slices.ContainsFunc(rotations, func(r mention) bool { return r.version == version }) {
+			return last, true
 		}
 	}
-	return ""
+	// Versions that are born under a KEK tell what its primary was at first. Only the
+	// oldest counts: a key that was rotated after the KEK was does not record that.
+	first, ok := l.births[kekID]
+	if !ok {
+		return last, last == ""
+	}
+	return cmp.Or(last, first.version), first.version == version
+}
+
+// lineage is Lineage.Knows of the store's history. The births are read only if the
+// rotations do not tell.
+func (m *Mover) lineage(ctx context.Context, kekID, version string) (last string, known bool, err error) {
+	var l Lineage
+	for _, types := range [][]history.Type{{history.KEKRotated, history.KEKRotatedExternally}, {history.Creation, history.ProviderAdded}} {
+		for _, t := range types {
+			if err := m.walk(ctx, history.Query{Type: t}, l.Add); err != nil {
+				return "", false, err
+			}
+		}
+		if last, known = l.Knows(kekID, version); known && last != "" {
+			break
+		}
+	}
+	return last, known, nil
+}
+
+// kekVersionsOf answers which versions of which KEKs an event names.
+func kekVersionsOf(e history.Event) map[string]string {
+	versions := make(map[string]string)
+	note := func(kekID, version string) {
+		if kekID != "" && version != "" {
+			versions[kekID] = version
+		}
+	}
+	for name, id := range e.Details {
+		if p, ok := strings.CutPrefix(name, "kek_id."); ok {
+			note(id, e.Details["kek_version."+p])
+		}
+	}
+	note(e.Details[detailKEKID], e.KEKVersion)
+	return versions
 }
 
 // walk reads all events that a query selects, newest first.

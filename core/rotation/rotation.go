@@ -189,6 +189,11 @@ func (r *Rotator) Rotate(ctx context.Context, req Request) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	// The commit would refuse it, but what would come before may fail for a reason that
+	// leads nowhere.
+	if err := before.Verify(r.Store.ID(), before.LastDigest); err != nil {
+		return Result{}, err
+	}
 	if !req.Recovery {
 		if err := CheckRestored(ctx, r.Store, &before.Record); err != nil {
 			return Result{}, err

@@ -20,3 +20,16 @@ func ForbidDumps() error {
 	}
 	return errors.Join(errs...)
 }
+
+// DumpsForbidden reports whether the process is as ForbidDumps leaves it.
+func DumpsForbidden() (bool, error) {
+	var core unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CORE, &core); err != nil {
+		return false, fmt.Errorf("reading the core file limit: %w", err)
+	}
+	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	if err != nil {
+		return false, fmt.Errorf("asking whether the process is dumpable: %w", err)
+	}
+	return core.Cur == 0 && dumpable == 0, nil
+}

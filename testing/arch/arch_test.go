@@ -119,9 +119,13 @@ var mayImport = map[string][]string{
 	},
 	"core/reencrypt":   {"core/keyring", "core/provider", "core/store"},
 	"core/destruction": {"core/history", "core/keyring", "core/reencrypt", "core/store"},
+	"core/doctor": {
+		"core/catalog", "core/config", "core/history", "core/keyring", "core/provider", "core/rewrap", "core/rotation",
+		"core/store", "core/store/sqlite",
+	},
 	"core": {
-		"core/backup", "core/catalog", "core/config", "core/destruction", "core/draft", "core/engine", "core/keyring", "core/provider",
-		"core/reencrypt", "core/rewrap", "core/rotation", "core/store", "core/store/sqlite", "core/wrapping",
+		"core/backup", "core/catalog", "core/config", "core/destruction", "core/doctor", "core/draft", "core/engine", "core/keyring",
+		"core/provider", "core/reencrypt", "core/rewrap", "core/rotation", "core/secret", "core/store", "core/store/sqlite", "core/wrapping",
 	},
 }
 

@@ -42,7 +42,7 @@ func TestDiskFull(t *testing.T) {
 	if !errors.Is(err, store.ErrFull) {
 		t.Errorf("Update: %v, want ErrFull", err)
 	}
-	mustName(t, err, s, "nothing was changed; free space on its file system")
+	mustName(t, err, s, "nothing was changed; free space on its file system, or lift the quota or limit that stops it")
 	if err := s.writer.QueryRow(`PRAGMA max_page_count = 1000000`).Scan(&pages); err != nil {
 		t.Fatal(err)
 	}
@@ -131,12 +131,13 @@ func TestTampering(t *testing.T) {
 		sql  string
 		read error
 	}{
-		"state":    {`UPDATE versions SET state = 'deactivated'; UPDATE keys SET primary_version = NULL`, nil},
-		"setting":  {`UPDATE keys SET hard_limit = 0`, nil},
-		"wrap":     {`UPDATE wraps SET blob = x'00'`, nil},
-		"no event": {`DELETE FROM events`, store.ErrCorrupt},
-		"no json":  {`UPDATE events SET bytes = x'00'`, store.ErrCorrupt},
-		"no list":  {`UPDATE keys SET wrap_with = '[1]'`, store.ErrCorrupt},
+		"state":     {`UPDATE versions SET state = 'deactivated'; UPDATE keys SET primary_version = NULL`, nil},
+		"setting":   {`UPDATE keys SET hard_limit = 0`, nil},
+		"wrap":      {`UPDATE wraps SET blob = x'00'`, nil},
+		"no event":  {`DELETE FROM events`, store.ErrCorrupt},
+		"no record": {`PRAGMA foreign_keys = off; DELETE FROM keys`, store.ErrCorrupt},
+		"no json":   {`UPDATE events SET bytes = x'00'`, store.ErrCorrupt},
+		"no list":   {`UPDATE keys SET wrap_with = '[1]'`, store.ErrCorrupt},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := openAt(t, filepath.Join(t.TempDir(), "keyrotor.db"), nil)
@@ -161,6 +162,10 @@ func TestTampering(t *testing.T) {
 			_, err = s.Update(t.Context(), store.Update{Name: "payments", Apply: newVersion(time.Now)})
 			if !errors.Is(err, want) {
 				t.Errorf("Update: %v, want %v", err, want)
+			}
+			_, err = s.Update(t.Context(), store.Update{Name: "payments", Create: true, Apply: newKey("payments", time.Now)})
+			if !errors.Is(err, c.read) && !errors.Is(err, store.ErrKeyExists) {
+				t.Errorf("Update that creates the key anew: %v, want %v", err, c.read)
 			}
 		})
 	}

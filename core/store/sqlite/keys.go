@@ -101,7 +101,7 @@ func readRecord(ctx context.Context, db querier, name string, key *store.Key) er
 		fixed(key.ID[:]), &key.Name, &created, &key.Settings.Algorithm,
 		&key.Settings.MinDecryptVersion, &key.Settings.HardLimit, &wrapWith, &key.Settings.BlockReads, &key.Primary, &versions)
 	if errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("%w: %q", keyring.ErrUnknownKey, name)
+		return unknownKey(ctx, db, name)
 	}
 	if err != nil {
 		return err
@@ -118,6 +118,21 @@ func readRecord(ctx context.Context, db querier, name string, key *store.Key) er
 	}
 	key.Uses = make(map[uint32]uint64, versions)
 	return nil
+}
+
+// unknownKey is keyring.ErrUnknownKey, unless the history knows the key: a key never
+// goes, so its record was lost then, and its name must not be used again.
+func unknownKey(ctx context.Context, db querier, name string) error {
+	var known bool
+	err := db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM events WHERE key = ?)`, name).Scan(&known)
+	switch {
+	case err != nil:
+		return err
+	case known:
+		return damaged("key %q has a history, and no record", name)
+	default:
+		return fmt.Errorf("%w: %q", keyring.ErrUnknownKey, name)
+	}
 }
 
 func readVersions(ctx context.Context, db querier, key *store.Key) error {

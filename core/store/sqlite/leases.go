@@ -40,7 +40,9 @@ type primary struct {
 	left    uint64
 }
 
-// leasable answers the primary of a key, if it is active and below its limit.
+// leasable answers the primary of a key, if it is active and below its limit. The plus
+// keeps the query to the table: were it answered from the index of active versions, one
+// that lost its entry would look like a key without a primary.
 func leasable(ctx context.Context, db querier, name string) (primary, error) {
 	var p primary
 	var version sql.Null[uint32]
@@ -49,7 +51,7 @@ func leasable(ctx context.Context, db querier, name string) (primary, error) {
 		SELECT k.id, k.hard_limit, v.number, coalesce(v.used, 0) + coalesce(
 			(SELECT sum(count) FROM leases AS l WHERE l.key_id = v.key_id AND l.version = v.number), 0)
 		FROM keys AS k
-		LEFT JOIN versions AS v ON v.key_id = k.id AND v.number = k.primary_version AND v.state = 'active'
+		LEFT JOIN versions AS v ON v.key_id = k.id AND v.number = k.primary_version AND +v.state = 'active'
 		WHERE k.name = ?`, name).Scan(fixed(p.key[:]), &limit, &version, &uses)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):

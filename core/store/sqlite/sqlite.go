@@ -64,7 +64,7 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	}
 	c := creator{path: s.path, migrations: migrations, now: s.now, log: log}
 	if err := c.createIfMissing(ctx); err != nil {
-		return nil, fmt.Errorf("store %s: %w", s.path, explain(err))
+		return nil, fmt.Errorf("store %s: %w", s.path, explainAt(s.path, err))
 	}
 	if err := s.connect(ctx, migrations, log); err != nil {
 		return nil, errors.Join(s.fail("open", err), s.Close())
@@ -76,6 +76,7 @@ func (s *Store) connect(ctx context.Context, migrations []migration, log *slog.L
 	if err := checkMode(s.path); err != nil {
 		return err
 	}
+	alignModes(s.path)
 	db, err := openWriter(s.path, busyTimeout)
 	if err != nil {
 		return err
@@ -125,6 +126,9 @@ func (s *Store) Now(context.Context) (time.Time, error) { return s.now(), nil }
 func readID(ctx context.Context, db *sql.DB) (keyring.StoreID, error) {
 	var id keyring.StoreID
 	err := db.QueryRowContext(ctx, `SELECT store_id FROM meta`).Scan(fixed(id[:]))
+	if errors.Is(err, sql.ErrNoRows) {
+		return id, damaged("the store's own id is gone")
+	}
 	return id, err
 }
 

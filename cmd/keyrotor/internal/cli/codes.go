@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"strings"
+	"syscall"
 
 	"github.com/keyrotor/keyrotor/core"
 	"github.com/keyrotor/keyrotor/core/backup"
@@ -39,7 +40,7 @@ var errTooLarge = errors.New("the input is too large")
 // errEmpty: there is nothing to decrypt.
 var errEmpty = errors.New("the input is empty; pass a token, e.g. printf '%s' \"$TOKEN\" | keyrotor decrypt")
 
-// errUnhealthy: a provider did not pass its check.
+// errUnhealthy: something did not pass its check.
 var errUnhealthy = errors.New("not in order")
 
 // code is the name of a failure, which scripts may act on.
@@ -59,9 +60,10 @@ func codes() []code {
 		{"no_config", is(errNoConfig), "no config file is named"},
 		{"config", func(err error) bool { return len(problems(err)) > 0 }, "the config is not valid; see problems"},
 		{"partly_done", as[*partlyError], "some of the work could not be done, and was listed"},
-		{"check_failed", is(errUnhealthy), "a provider is not in order"},
+		{"check_failed", is(errUnhealthy), "a provider, or what doctor looked at, is not in order"},
 		{"plugin_not_pinned", as[*catalog.NotPinnedError], "plugins.lock does not trust the plugin"},
 		{"plugin_changed", as[*catalog.MismatchError], "the plugin is not the binary that plugins.lock pins"},
+		{"integrity", is(keyring.ErrIntegrity), "a key or its record was tampered with"},
 		{"invalid_name", is(keyring.ErrInvalidName), "no key may have this name"},
 		{"unknown_key", is(keyring.ErrUnknownKey), "the store has no such key"},
 		{"unknown_version", is(keyring.ErrUnknownVersion), "the key has no such version"},
@@ -74,7 +76,6 @@ func codes() []code {
 		{"weak_key_material", is(keyring.ErrWeak), "what was to be imported could be guessed, or is known"},
 		{"malformed", is(keyring.ErrMalformed), "not a ciphertext, or a truncated one"},
 		{"authentication", is(keyring.ErrAuthentication), "another AAD than at encryption, or altered bytes"},
-		{"integrity", is(keyring.ErrIntegrity), "a key or its record was tampered with"},
 		{"empty", is(errEmpty), "there is nothing to decrypt"},
 		{"too_large", func(err error) bool {
 			return errors.Is(err, keyring.ErrTooLarge) || errors.Is(err, errTooLarge)
@@ -100,6 +101,9 @@ func codes() []code {
 		{"newer", is(keyring.ErrNewer), "a newer build wrote it"},
 		{"unread", is(core.ErrUnread), "a file that had to be searched cannot be read; nothing was done"},
 		{"implausible", is(core.ErrImplausible), "a file names a version that the key can hardly have had"},
+		{"no_room", func(err error) bool {
+			return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+		}, "there is no room left for a file"},
 		{"exists", is(fs.ErrExist), "a file is there already"},
 		{"not_found", is(fs.ErrNotExist), "a file is missing"},
 		{"permission", is(fs.ErrPermission), "the operating system refused"},

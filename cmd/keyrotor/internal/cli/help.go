@@ -133,8 +133,8 @@ and 'key migrate' with a version that stayed as it was. 'decrypt --lines' and
 'encrypt --lines' exit with 3 if some lines were done and some were not, with 1
 if none was done; so does 'recover', of keys.
 
-'provider check' and 'plugin verify' exit with 1 if one of those that they check
-is not in order.`,
+'provider check', 'plugin verify' and 'doctor' exit with 1 if something that they
+check is not in order; a warning of 'doctor' does not count.`,
 		},
 		{
 			Use:   "output",

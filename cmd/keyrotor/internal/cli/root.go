@@ -52,7 +52,7 @@ left.`,
 	a.group(root,
 		a.initCommand(), a.keyCommand(), a.encryptCommand(), a.decryptCommand(),
 		a.reencryptCommand(), a.censusCommand(), a.historyCommand(),
-		a.backupCommand(), a.recoverCommand(),
+		a.backupCommand(), a.recoverCommand(), a.doctorCommand(),
 		a.configCommand(), a.providerCommand(), a.kekCommand(), a.pluginCommand(),
 		a.versionCommand(), a.completionCommand(),
 	)
