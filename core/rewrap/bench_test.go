@@ -216,7 +216,7 @@ func (b *bench) historyIs(t *testing.T, want ...string) {
 		if previous, ok := e.Details[detailPrevious]; ok {
 			line += " from " + previous
 		}
-		if with, ok := e.Details[detailWrapWith]; ok {
+		if with, ok := e.Details[detailWrapWithNew]; ok {
 			line += " with " + with
 		}
 		got = append(got, line)

@@ -67,10 +67,12 @@ func (k *keyMigration) widen(ctx context.Context) error {
 			if slices.Contains(with, k.To) {
 				return nil, nil
 			}
-			// Beside the old one, whose place it gets in the end.
-			rec.Settings.WrapWith = slices.Insert(with, slices.Index(with, k.From)+1, k.To)
 			e := k.event(history.ConfigChange, k.To)
-			e.Details[detailWrapWith] = strings.Join(rec.Settings.WrapWith, ",")
+			e.Details[detailWrapWithOld] = strings.Join(with, ",")
+			// Beside the old one, whose place it gets in the end.
+			with = slices.Insert(with, slices.Index(with, k.From)+1, k.To)
+			e.Details[detailWrapWithNew] = strings.Join(with, ",")
+			rec.Settings.WrapWith = with
 			return []history.Event{e}, nil
 		})
 	})
@@ -255,14 +257,16 @@ func (k *keyMigration) retire(ctx context.Context) error {
 			if !wrappedBy(rec, k.From) {
 				return nil, nil // another process was here first
 			}
+			e := k.event(history.ProviderRetired, k.From)
+			e.Details[detailWrapWithOld] = strings.Join(rec.Settings.WrapWith, ",")
 			rec.Settings.WrapWith = slices.DeleteFunc(rec.Settings.WrapWith, func(p string) bool { return p == k.From })
+			e.Details[detailWrapWithNew] = strings.Join(rec.Settings.WrapWith, ",")
 			for i := range rec.Versions {
 				if rec.Versions[i].DropWrap(k.From) {
 					retired++
 				}
 			}
-			e := k.event(history.ProviderRetired, k.From)
-			e.Count, e.Details[detailWrapWith] = uint64(retired), strings.Join(rec.Settings.WrapWith, ",")
+			e.Count = uint64(retired)
 			return []history.Event{e}, nil
 		})
 	})

@@ -11,11 +11,12 @@ import (
 )
 
 // The names of details in this package's events; they are final. The creation of a
-// version has those of package rotation.
+// version has those of package rotation, a changed setting those of any setting.
 const (
-	detailKEKID    = "kek_id"
-	detailPrevious = "previous"
-	detailWrapWith = "wrap_with"
+	detailKEKID       = "kek_id"
+	detailPrevious    = "previous"
+	detailWrapWithOld = "wrap_with.old"
+	detailWrapWithNew = "wrap_with.new"
 )
 
 // Lineage is what a history says of KEKs: which of their versions became primary. The
