@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 )
 
@@ -14,17 +15,22 @@ type Ring struct {
 }
 
 // view is one record as of a moment. It is not changed once it is in place, but
-// for the ciphers, which later views share.
+// for the ciphers.
 type view struct {
 	record *Record
-	slots  []slot // beside record.Versions
+	access []access // beside record.Versions
+	slots  []slot   // beside them, too; later views share these, and have more
+}
+
+// access is what a record allows of a version.
+type access struct {
+	readable bool
+	// quiet is false for a version whose use somebody is to hear of.
+	quiet bool
 }
 
 type slot struct {
-	number   uint32
-	readable bool
-	// quiet is false for a version whose use somebody is to hear of.
-	quiet  bool
+	number uint32
 	cipher *atomic.Pointer[Cipher]
 }
 
@@ -40,26 +46,40 @@ func NewRing(r *Record) *Ring {
 // as far as their states allow; the sealer goes if its version is no longer the
 // primary.
 func (r *Ring) Update(rec *Record) {
-	next := &view{record: rec, slots: make([]slot, len(rec.Versions))}
-	old := r.view.Load()
+	next := &view{record: rec, access: make([]access, len(rec.Versions))}
+	var slots []slot
+	if old := r.view.Load(); old != nil {
+		slots = old.slots
+	}
 	for i := range rec.Versions {
 		v := &rec.Versions[i]
-		s := slot{number: v.Number, readable: rec.readable(v), quiet: v.State != Compromised}
-		// Versions are only ever appended, so a known one is at its old place.
-		if old != nil && i < len(old.slots) && old.record.Versions[i].Number == v.Number {
-			s.cipher = old.slots[i].cipher
-		} else {
-			s.cipher = new(atomic.Pointer[Cipher])
+		if i >= len(slots) || slots[i].number != v.Number {
+			slots = replaceFrom(slots, i, v.Number)
 		}
-		if !s.readable && v.State != PreActive {
-			s.cipher.Store(nil)
+		readable := rec.readable(v)
+		next.access[i] = access{readable: readable, quiet: v.State != Compromised}
+		if !readable && v.State != PreActive {
+			slots[i].cipher.Store(nil)
 		}
-		next.slots[i] = s
 	}
+	if len(slots) > len(rec.Versions) {
+		slots = slices.Clip(slots[:len(rec.Versions)])
+	}
+	next.slots = slots
 	r.view.Store(next)
 	if s := r.sealer.Load(); s != nil && s.cipher.number != rec.Primary {
 		r.sealer.CompareAndSwap(s, nil)
 	}
+}
+
+// replaceFrom puts a new version at place i, in place of whatever is there and
+// behind. Versions are only ever appended, and so are slots: in general a new
+// version takes no copy of all others.
+func replaceFrom(slots []slot, i int, number uint32) []slot {
+	if i < len(slots) {
+		slots = slices.Clip(slots[:i]) // the former view keeps what follows
+	}
+	return append(slots, slot{number, new(atomic.Pointer[Cipher])})
 }
 
 // Record answers the record as last put in place; it must not be changed.
@@ -69,9 +89,9 @@ func (r *Ring) Record() *Record { return r.view.Load().record }
 // not compromised: the hot path. Opener does the same for every version, and tells
 // why there is none.
 func (r *Ring) Opened(number uint32) *Cipher {
-	slots := r.view.Load().slots
-	if i := int(number) - 1; i >= 0 && i < len(slots) && slots[i].number == number && slots[i].readable && slots[i].quiet {
-		return slots[i].cipher.Load()
+	v := r.view.Load()
+	if i := int(number) - 1; i >= 0 && i < len(v.slots) && v.slots[i].number == number && v.access[i] == (access{true, true}) {
+		return v.slots[i].cipher.Load()
 	}
 	return nil
 }
@@ -81,7 +101,7 @@ func (r *Ring) Opened(number uint32) *Cipher {
 func (r *Ring) Opener(number uint32) (*Cipher, error) {
 	v := r.view.Load()
 	i := v.record.index(number)
-	if i < 0 || !v.slots[i].readable {
+	if i < 0 || !v.access[i].readable {
 		return nil, v.record.CheckDecrypt(number)
 	}
 	return v.slots[i].cipher.Load(), nil

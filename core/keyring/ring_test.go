@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 )
@@ -59,6 +60,56 @@ func TestRingKeepsOpenedVersions(t *testing.T) {
 		}
 		if err := ring.SetCipher(c); !errors.Is(err, ErrState) { // of an unwrap that arrived late
 			t.Errorf("opening a suspended version: %v", err)
+		}
+	}
+}
+
+// TestRingSharesNoPlace: views share slots as long as one continues the other, and
+// no version gets what was opened for another one that stood in its place.
+func TestRingSharesNoPlace(t *testing.T) {
+	ring, rec := ringWith(t, 3)
+	for n := uint32(1); n <= 3; n++ {
+		if err := ring.SetCipher(mustCipher(t, GenerateRoot(), Binding{Key: rec.ID, Version: n, Algorithm: AES256GCM}, rec.Name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var views []*view
+	for _, c := range []struct{ numbers, opened []uint32 }{
+		{[]uint32{1, 2, 3, 4}, []uint32{1, 2, 3}},
+		{[]uint32{1, 2, 3}, []uint32{1, 2, 3}},
+		{[]uint32{1, 2, 3, 5}, []uint32{1, 2, 3}},
+		{[]uint32{1, 2, 9}, []uint32{1, 2}},
+		{[]uint32{1, 2}, []uint32{1, 2}},
+		{[]uint32{1, 2, 7, 8}, []uint32{1, 2}},
+		{[]uint32{1, 2, 3}, []uint32{1, 2}},
+	} {
+		next := cloneRecord(rec)
+		next.Versions = nil
+		for _, n := range c.numbers {
+			v := newTestVersion(n)
+			v.State = Deactivated
+			next.Versions = append(next.Versions, v)
+		}
+		ring.Update(next)
+		for n := uint32(1); n <= 9; n++ {
+			got, err := ring.Opener(n)
+			if opened := slices.Contains(c.opened, n); (got != nil) != opened || got != nil && got.Version() != n {
+				t.Errorf("%v: version %d: %v; opened before: %v", c.numbers, n, got, opened)
+			}
+			if there := slices.Contains(c.numbers, n); there != (err == nil) || !there && !errors.Is(err, ErrUnknownVersion) {
+				t.Errorf("%v: version %d: %v", c.numbers, n, err)
+			}
+			if hot := ring.Opened(n); hot != nil && hot != got {
+				t.Errorf("%v: version %d is %v, and %v on the hot path", c.numbers, n, got, hot)
+			}
+		}
+		views = append(views, ring.view.Load())
+	}
+	for _, v := range views {
+		for i, s := range v.slots {
+			if s.number != v.record.Versions[i].Number {
+				t.Errorf("a former view was changed: version %d is at the place of %d", s.number, v.record.Versions[i].Number)
+			}
 		}
 	}
 }

@@ -56,7 +56,7 @@ func (r *Record) CheckDecrypt(number uint32) error {
 // readable is CheckDecrypt of a version of the record, without the words.
 func (r *Record) readable(v *Version) bool {
 	return v.State.CanDecrypt() && v.Number >= r.Settings.MinDecryptVersion &&
-		(v.State != Compromised || !r.Settings.BlockReads)
+		(!r.Settings.BlockReads || v.State != Compromised)
 }
 
 // PrimaryVersion answers the version that encrypts; ErrNoPrimary if there is none.
