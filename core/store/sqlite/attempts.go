@@ -15,7 +15,7 @@ func (s *Store) CountAttempts(ctx context.Context, key string, version uint32, n
 	if n == 0 {
 		return nil
 	}
-	return s.write(ctx, "count attempts", func(tx *sql.Tx) error {
+	return s.write(ctx, "count attempts", func(tx writeTx) error {
 		done, err := tx.ExecContext(ctx, `
 			INSERT INTO attempts (key_id, version, count, last)
 			SELECT v.key_id, v.number, ?, ? FROM versions AS v JOIN keys AS k ON k.id = v.key_id

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 
 	"github.com/keyrotor/keyrotor/core/keyring"
@@ -10,7 +9,7 @@ import (
 )
 
 // writeChange writes the rows that differ.
-func writeChange(ctx context.Context, tx *sql.Tx, r *keyring.Record, c store.Change) error {
+func writeChange(ctx context.Context, tx writeTx, r *keyring.Record, c store.Change) error {
 	if c.Key {
 		if err := putKey(ctx, tx, r); err != nil {
 			return err
@@ -29,7 +28,7 @@ func writeChange(ctx context.Context, tx *sql.Tx, r *keyring.Record, c store.Cha
 	return putWraps(ctx, tx, r.ID, c.Put)
 }
 
-func putKey(ctx context.Context, tx *sql.Tx, r *keyring.Record) error {
+func putKey(ctx context.Context, tx writeTx, r *keyring.Record) error {
 	wrapWith := r.Settings.WrapWith
 	if wrapWith == nil {
 		wrapWith = []string{}
@@ -53,7 +52,7 @@ func putKey(ctx context.Context, tx *sql.Tx, r *keyring.Record) error {
 }
 
 // putVersions leaves the count of uses alone.
-func putVersions(ctx context.Context, tx *sql.Tx, key keyring.KeyID, versions []store.VersionChange) error {
+func putVersions(ctx context.Context, tx writeTx, key keyring.KeyID, versions []store.VersionChange) error {
 	if len(versions) == 0 {
 		return nil
 	}
@@ -77,7 +76,7 @@ func putVersions(ctx context.Context, tx *sql.Tx, key keyring.KeyID, versions []
 	return nil
 }
 
-func putWraps(ctx context.Context, tx *sql.Tx, key keyring.KeyID, wraps []store.VersionWrap) error {
+func putWraps(ctx context.Context, tx writeTx, key keyring.KeyID, wraps []store.VersionWrap) error {
 	if len(wraps) == 0 {
 		return nil
 	}

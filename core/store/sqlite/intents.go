@@ -16,7 +16,7 @@ func (s *Store) Begin(ctx context.Context, c store.Claim) (store.Intent, error) 
 		return store.Intent{}, fmt.Errorf("store %s: claim: a claim needs key, kind, owner and a time to live: %+v", s.path, c)
 	}
 	var in store.Intent
-	err := s.write(ctx, "claim", func(tx *sql.Tx) error {
+	err := s.write(ctx, "claim", func(tx writeTx) error {
 		now := store.FromMicros(store.Micros(s.now()))
 		held, err := readIntent(ctx, tx, c.Key)
 		switch {
@@ -36,7 +36,7 @@ func (s *Store) Begin(ctx context.Context, c store.Claim) (store.Intent, error) 
 }
 
 // putIntent records the claim with the next token of the store.
-func putIntent(ctx context.Context, tx *sql.Tx, c store.Claim, now time.Time) (store.Intent, error) {
+func putIntent(ctx context.Context, tx writeTx, c store.Claim, now time.Time) (store.Intent, error) {
 	in := store.Intent{
 		Key: c.Key, Kind: c.Kind, Operation: c.Operation, Owner: c.Owner, Detail: c.Detail,
 		Started: now, Expires: now.Add(c.TTL).Truncate(time.Microsecond),
@@ -53,10 +53,10 @@ func putIntent(ctx context.Context, tx *sql.Tx, c store.Claim, now time.Time) (s
 
 // End gives a claim up.
 func (s *Store) End(ctx context.Context, in store.Intent) error {
-	return s.write(ctx, "end claim", func(tx *sql.Tx) error { return endIntent(ctx, tx, in) })
+	return s.write(ctx, "end claim", func(tx writeTx) error { return endIntent(ctx, tx, in) })
 }
 
-func endIntent(ctx context.Context, tx *sql.Tx, in store.Intent) error {
+func endIntent(ctx context.Context, tx writeTx, in store.Intent) error {
 	_, err := tx.ExecContext(ctx, `DELETE FROM intents WHERE key = ? AND owner = ? AND token = ?`, in.Key, in.Owner, in.Token)
 	return err
 }

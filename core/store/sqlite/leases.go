@@ -16,7 +16,7 @@ func (s *Store) Acquire(ctx context.Context, r store.LeaseRequest) (store.Lease,
 		return store.Lease{}, fmt.Errorf("store %s: lease: a lease needs an owner, a count and a time to live: %+v", s.path, r)
 	}
 	var lease store.Lease
-	err := s.write(ctx, "lease", func(tx *sql.Tx) error {
+	err := s.write(ctx, "lease", func(tx writeTx) error {
 		if err := s.bookExpired(ctx, tx); err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func leasable(ctx context.Context, db querier, name string) (primary, error) {
 	return p, nil
 }
 
-func (s *Store) grant(ctx context.Context, tx *sql.Tx, r store.LeaseRequest, p primary) (store.Lease, error) {
+func (s *Store) grant(ctx context.Context, tx writeTx, r store.LeaseRequest, p primary) (store.Lease, error) {
 	now := s.now()
 	expires := store.Micros(now.Add(min(r.TTL, store.MaxLeaseTTL)))
 	lease := store.Lease{
@@ -82,7 +82,7 @@ func (s *Store) grant(ctx context.Context, tx *sql.Tx, r store.LeaseRequest, p p
 
 // bookExpired counts every expired lease as used in full: its holder did not say
 // otherwise in time.
-func (s *Store) bookExpired(ctx context.Context, tx *sql.Tx) error {
+func (s *Store) bookExpired(ctx context.Context, tx writeTx) error {
 	now := store.Micros(s.now())
 	_, err := tx.ExecContext(ctx, `
 		UPDATE versions SET used = used + l.count
@@ -112,7 +112,7 @@ func (s *Store) Return(ctx context.Context, l store.Lease, used uint64) error {
 	if used > l.Count {
 		return fmt.Errorf("store %s: return lease: %d of %d uses: more than were granted", s.path, used, l.Count)
 	}
-	return s.write(ctx, "return lease", func(tx *sql.Tx) error {
+	return s.write(ctx, "return lease", func(tx writeTx) error {
 		if err := s.bookExpired(ctx, tx); err != nil {
 			return err
 		}

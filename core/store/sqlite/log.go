@@ -12,7 +12,7 @@ import (
 )
 
 // appendEvents puts the events at the end of the log.
-func appendEvents(ctx context.Context, tx *sql.Tx, events []history.Event) error {
+func appendEvents(ctx context.Context, tx writeTx, events []history.Event) error {
 	size, err := logSize(ctx, tx)
 	if err != nil {
 		return err
@@ -32,7 +32,7 @@ func appendEvents(ctx context.Context, tx *sql.Tx, events []history.Event) error
 	return err
 }
 
-func putEntry(ctx context.Context, tx *sql.Tx, entry history.Entry) error {
+func putEntry(ctx context.Context, tx writeTx, entry history.Entry) error {
 	e := entry.Event
 	_, err := tx.ExecContext(ctx, `
 		INSERT INTO events (seq, bytes, key, version, type, reason, actor, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,

@@ -33,8 +33,9 @@ type Store struct {
 	now  func() time.Time
 	// Writers queue in front of one connection, in order and as long as their
 	// context allows; within SQLite they would poll for the lock.
-	writer *sql.DB
-	reader *sql.DB
+	writer     *sql.DB
+	statements *statements // of the writer
+	reader     *sql.DB
 	// patience is how long a write waits for another process.
 	patience time.Duration
 }
@@ -97,6 +98,7 @@ func (s *Store) connect(ctx context.Context, migrations []migration, log *slog.L
 	if s.writer, err = openWriter(s.path, busyPause); err != nil {
 		return err
 	}
+	s.statements = &statements{db: s.writer, compiled: make(map[string]*sql.Stmt)}
 	if s.reader, err = openReader(s.path); err != nil {
 		return err
 	}
@@ -134,13 +136,14 @@ func readID(ctx context.Context, db *sql.DB) (keyring.StoreID, error) {
 
 // write runs fn in one transaction that holds the write lock from the start, and
 // commits it if fn succeeds.
-func (s *Store) write(ctx context.Context, op string, fn func(*sql.Tx) error) error {
+func (s *Store) write(ctx context.Context, op string, fn func(writeTx) error) error {
+	s.statements.compile(ctx)
 	tx, err := s.begin(ctx)
 	if err != nil {
 		return s.fail(op, err)
 	}
 	defer tx.Rollback()
-	if err := fn(tx); err != nil {
+	if err := fn(writeTx{tx, s.statements}); err != nil {
 		return s.fail(op, err)
 	}
 	return s.fail(op, tx.Commit())

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,7 +14,7 @@ import (
 // Update changes one key and appends its events, all or nothing.
 func (s *Store) Update(ctx context.Context, u store.Update) (store.Key, error) {
 	var key store.Key
-	err := s.write(ctx, "update key", func(tx *sql.Tx) error {
+	err := s.write(ctx, "update key", func(tx writeTx) error {
 		if err := s.checkFence(ctx, tx, u.Name, u.Fence); err != nil {
 			return err
 		}
@@ -43,7 +42,7 @@ func (s *Store) Update(ctx context.Context, u store.Update) (store.Key, error) {
 // keyToUpdate reads the key as it is; for one to be created that is an empty
 // record. A record that is not what its last event says is not built upon: the
 // next digest would cover what somebody changed behind our back.
-func (s *Store) keyToUpdate(ctx context.Context, tx *sql.Tx, u store.Update) (store.Key, error) {
+func (s *Store) keyToUpdate(ctx context.Context, tx writeTx, u store.Update) (store.Key, error) {
 	key, err := readKey(ctx, tx, u.Name)
 	switch {
 	case u.Create && errors.Is(err, keyring.ErrUnknownKey):
@@ -58,7 +57,7 @@ func (s *Store) keyToUpdate(ctx context.Context, tx *sql.Tx, u store.Update) (st
 
 // commit writes what changed from old to key, and the events that say so. It sets
 // the key's LastDigest and the Uses of new versions.
-func (s *Store) commit(ctx context.Context, tx *sql.Tx, u store.Update, old store.Key, key *store.Key, events []history.Event) error {
+func (s *Store) commit(ctx context.Context, tx writeTx, u store.Update, old store.Key, key *store.Key, events []history.Event) error {
 	change, err := store.Diff(&old.Record, &key.Record)
 	if err != nil {
 		return err
@@ -94,7 +93,7 @@ func (s *Store) commit(ctx context.Context, tx *sql.Tx, u store.Update, old stor
 // Append adds events that are about no key.
 func (s *Store) Append(ctx context.Context, fence *store.Intent, events []history.Event) error {
 	events = slices.Clone(events)
-	return s.write(ctx, "append events", func(tx *sql.Tx) error {
+	return s.write(ctx, "append events", func(tx writeTx) error {
 		if fence != nil {
 			if err := s.checkFence(ctx, tx, fence.Key, fence); err != nil {
 				return err
@@ -112,7 +111,7 @@ func (s *Store) Append(ctx context.Context, fence *store.Intent, events []histor
 	})
 }
 
-func endFence(ctx context.Context, tx *sql.Tx, fence *store.Intent) error {
+func endFence(ctx context.Context, tx writeTx, fence *store.Intent) error {
 	if fence == nil {
 		return nil
 	}
@@ -121,7 +120,7 @@ func endFence(ctx context.Context, tx *sql.Tx, fence *store.Intent) error {
 
 // checkFence: a claim that expired, or that another process has taken over, must
 // not commit.
-func (s *Store) checkFence(ctx context.Context, tx *sql.Tx, name string, fence *store.Intent) error {
+func (s *Store) checkFence(ctx context.Context, tx writeTx, name string, fence *store.Intent) error {
 	if fence == nil {
 		return nil
 	}
