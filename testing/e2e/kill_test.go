@@ -1,215 +1,23 @@
 package e2e
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"database/sql"
-	"errors"
-	"io"
 	"maps"
 	"math/rand/v2"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/keyrotor/keyrotor/core"
-	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/rotation"
+	"github.com/keyrotor/keyrotor/core/store/sqlite"
 )
-
-// scene is a configuration that workers are killed over.
-type scene struct {
-	config string
-	seen   seen
-}
-
-func newScene(t *testing.T) *scene {
-	t.Helper()
-	config, err := core.Init(t.Context(), filepath.Join(t.TempDir(), "kr"), core.InitOptions{PluginDir: pluginDir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	kr, err := core.Open(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := kr.CreateKey(t.Context(), "payments", core.KeyOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := kr.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return &scene{config: config, seen: seen{tokens: map[string]string{}, steps: map[string]int{}}}
-}
-
-// run starts a worker, has it killed, and answers what it said. With a step it
-// kills itself there; otherwise kill is called once it has begun to work, and the
-// worker is killed when that returns.
-func (s *scene) run(t *testing.T, step rotation.Step, kill func()) seen {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), workerVariable+"=1", configVariable+"="+s.config, killAtVariable+"="+string(step))
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	now := seen{tokens: map[string]string{}, steps: map[string]int{}}
-	lines := bufio.NewReader(stdout)
-	begun := false
-	for {
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				t.Fatal(err)
-			}
-			break
-		}
-		if err := now.add(line[:len(line)-1]); err != nil {
-			t.Error(err)
-		}
-		if kill != nil && !begun && len(now.tokens) > 0 {
-			begun = true
-			go func() {
-				kill()
-				_ = cmd.Process.Kill()
-			}()
-		}
-	}
-	err = cmd.Wait()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		t.Fatalf("the worker was not killed but ended by itself: %v\n%s", err, &stderr)
-	}
-	maps.Copy(s.seen.tokens, now.tokens)
-	for step, n := range now.steps {
-		s.seen.steps[step] += n
-	}
-	s.seen.rotated += now.rotated
-	return now
-}
-
-// open opens the configuration for the rest of the test.
-func (s *scene) open(t *testing.T, o core.Opener) *core.Keyrotor {
-	t.Helper()
-	kr, err := o.Open(t.Context(), s.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := kr.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return kr
-}
-
-// check opens what the killed workers left and asserts that nothing is lost.
-func (s *scene) check(t *testing.T) (primary uint32) {
-	t.Helper()
-	kr, err := core.Open(t.Context(), s.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := kr.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	lost := 0
-	for token, plaintext := range s.seen.tokens {
-		got, err := kr.Decrypt(t.Context(), []byte(token), nil)
-		if err != nil || string(got) != plaintext {
-			lost++
-			t.Errorf("%s was answered and opens to %q, %v", token, got, err)
-		}
-		if lost > 10 {
-			t.Fatal("and so on")
-		}
-	}
-	key, err := kr.Describe(t.Context(), "payments")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := key.Check(); err != nil {
-		t.Errorf("the record breaks the rules: %v", err)
-	}
-	if _, err := key.PrimaryVersion(); err != nil {
-		t.Error(err)
-	}
-	s.checkHistory(t, kr, len(key.Versions))
-	s.checkRows(t)
-	return key.Primary
-}
-
-// checkHistory: one creation for each version, one rotation for each but the
-// first, without gaps.
-func (s *scene) checkHistory(t *testing.T, kr *core.Keyrotor, versions int) {
-	t.Helper()
-	counts := map[history.Type]int{}
-	next := uint64(0)
-	for q := (history.Query{Limit: 1000}); ; {
-		page, err := kr.History(t.Context(), q)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, raw := range page.Events {
-			e, err := history.Decode(raw)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if next != 0 && e.Seq != next-1 {
-				t.Errorf("event %d is followed by %d", e.Seq, next)
-			}
-			next = e.Seq
-			counts[e.Type]++
-		}
-		if q.Before = page.Next; page.Next == 0 {
-			break
-		}
-	}
-	if next != 1 || counts[history.Creation] != versions || counts[history.Rotation] != versions-1 {
-		t.Errorf("%d versions; the history begins at %d with %v", versions, next, counts)
-	}
-}
-
-// checkRows looks past the store's own code.
-func (s *scene) checkRows(t *testing.T) {
-	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(filepath.Dir(s.config), "keyrotor.db")+"?mode=ro")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	var orphans, primaries int
-	err = db.QueryRowContext(t.Context(), `SELECT count(*) FROM wraps AS w
-		WHERE NOT EXISTS (SELECT 1 FROM versions AS v WHERE v.key_id = w.key_id AND v.number = w.version)`).Scan(&orphans)
-	if err != nil || orphans != 0 {
-		t.Errorf("%d wraps belong to no version, %v", orphans, err)
-	}
-	err = db.QueryRowContext(t.Context(), `SELECT count(*) FROM versions WHERE state = 'active'`).Scan(&primaries)
-	if err != nil || primaries != 1 {
-		t.Errorf("%d active versions, %v", primaries, err)
-	}
-	var integrity string
-	if err := db.QueryRowContext(t.Context(), `PRAGMA integrity_check`).Scan(&integrity); err != nil || integrity != "ok" {
-		t.Errorf("integrity_check: %s, %v", integrity, err)
-	}
-}
 
 // TestKillAtEveryStep kills the host at each named step of a rotation once.
 func TestKillAtEveryStep(t *testing.T) {
-	s := newScene(t)
-	primary := s.check(t)
+	s := newScene(t, "payments")
+	st := s.openStore(t)
+	primary := uint32(1)
 	for _, c := range []struct {
 		step      rotation.Step
 		committed bool
@@ -221,88 +29,185 @@ func TestKillAtEveryStep(t *testing.T) {
 		{rotation.StepCommitted, true},
 		{rotation.StepAnnounced, true},
 	} {
-		now := s.run(t, c.step, nil)
-		if now.steps[string(c.step)] != 1 || now.last != string(c.step) {
-			t.Errorf("killed at %s, and the last step was %s", c.step, now.last)
+		told := s.hire(t, c.step).fell(t)
+		orphans(t, time.Now())
+		if told.steps[c.step] != 1 || told.last != c.step {
+			t.Errorf("killed at %s, and the last step was %s", c.step, told.last)
 		}
-		noPluginsWithin(t, 2*time.Second)
-		after := s.check(t)
-		if want := primary + map[bool]uint32{true: 1}[c.committed]; after != want {
-			t.Errorf("killed at %s: the primary went from %d to %d, want %d", c.step, primary, after, want)
+		want := map[bool]int{true: 0, false: 1}[c.committed]
+		if n := s.intentsOf(t, st, told.owner); n != want {
+			t.Errorf("killed at %s: %d claims are left, want %d", c.step, n, want)
 		}
-		primary = after
+		if c.committed {
+			primary++
+		}
+		sum := s.audit(t, st, s.openAll(t))
+		if sum.versions != int(primary) {
+			t.Errorf("killed at %s: %d versions, want %d", c.step, sum.versions, primary)
+		}
 	}
 }
 
-// beforeCommit are the steps at which a rotation exists in memory only.
-var beforeCommit = []rotation.Step{rotation.StepIntent, rotation.StepGenerated, rotation.StepWrapped, rotation.StepProved}
-
-// kills is how often TestKillAtRandom kills.
-const kills = 60
-
-// TestKillAtRandom kills the host at random moments while it encrypts and rotates.
-func TestKillAtRandom(t *testing.T) {
-	const seed = 20261123
-	random := rand.New(rand.NewPCG(seed, 0))
-	s := newScene(t)
-	inRotation, slowest := 0, time.Duration(0)
-	for range kills {
-		moment := time.Duration(random.IntN(60_000)) * time.Microsecond
-		now := s.run(t, "", func() { <-time.After(moment) })
-		if slices.Contains(beforeCommit, rotation.Step(now.last)) {
-			inRotation++
-		}
-		slowest = max(slowest, noPluginsWithin(t, 2*time.Second))
-		s.checkRows(t)
-	}
-	primary := s.check(t)
-	if s.seen.rotated == 0 || primary < 2 {
-		t.Error("no rotation succeeded between the kills")
-	}
-	if inRotation == 0 {
-		t.Error("no kill fell between intent and commit: the test shows nothing")
-	}
-	t.Logf("%d kills (seed %d), %d of them between intent and commit; %d tokens, all open; %d rotations answered, primary %d; the last plugin was gone %s after its host",
-		kills, seed, inRotation, len(s.seen.tokens), s.seen.rotated, primary, slowest.Round(time.Millisecond))
-
-	// What the last kill left behind holds up nobody.
-	kr := s.open(t, core.Opener{})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if result, err := kr.Rotate(ctx, "payments", "manual", ""); err != nil || result.Previous != primary {
-		t.Errorf("a rotation after the kills: %d, %v", result.Previous, err)
-	}
+// openAll opens all tokens that were ever answered, in an engine of its own.
+func (s *scene) openAll(t *testing.T) map[version]uint64 {
+	t.Helper()
+	return s.openFrom(t, 0).returned
 }
 
-// TestPluginKilledInMidRotation kills the plugin at each step before the commit;
-// the rotation ends well all the same, with another process.
-func TestPluginKilledInMidRotation(t *testing.T) {
-	s := newScene(t)
-	var kr *core.Keyrotor
-	var killAt rotation.Step
-	killed := 0
-	kr = s.open(t, core.Opener{OnStep: func(_ string, step rotation.Step) {
-		if step != killAt {
-			return
-		}
-		if pid, ok := kr.Catalog.PID("local"); ok {
-			killed = pid
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-				t.Error(err)
-			}
-		}
-	}})
-	if _, err := kr.Rotate(t.Context(), "payments", "manual", "starts the plugin"); err != nil {
+// openFrom opens the tokens of the workers from a number on.
+func (s *scene) openFrom(t *testing.T, number int) tokens {
+	t.Helper()
+	kr, err := core.Open(t.Context(), s.config)
+	if err != nil {
 		t.Fatal(err)
 	}
-	for i, step := range []rotation.Step{rotation.StepIntent, rotation.StepGenerated, rotation.StepWrapped} {
-		killAt = step
-		result, err := kr.Rotate(t.Context(), "payments", "manual", "")
-		if err != nil || result.Primary != uint32(3+i) {
-			t.Errorf("plugin killed at %s: primary %d, %v", step, result.Primary, err)
+	defer func() {
+		if err := kr.Close(); err != nil {
+			t.Error(err)
 		}
-		if pid, ok := kr.Catalog.PID("local"); !ok || pid == killed || killed == 0 {
-			t.Errorf("plugin killed at %s: process %d was killed, and %d answers", step, killed, pid)
+	}()
+	return openTokens(t, kr, s.files(number, s.hired))
+}
+
+// settle rotates every key once: what killed processes left holds up nobody, and
+// is gone afterwards.
+func (s *scene) settle(t *testing.T, st *sqlite.Store) {
+	t.Helper()
+	kr, err := core.Open(t.Context(), s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for _, key := range s.keys {
+		if _, err := kr.Rotate(ctx, key, "manual", ""); err != nil {
+			t.Errorf("a rotation after the kills: %v", err)
+		}
+	}
+	if err := kr.Close(); err != nil {
+		t.Error(err)
+	}
+	if list, err := st.Intents(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("INTENT: after a rotation of every key there are %+v, %v", list, err)
+	}
+}
+
+const (
+	// crew is how many workers there are at a time.
+	crew = 4
+	// roundOf kills is followed by an audit, with no worker left.
+	roundOf = 50
+	// longForm of a test is at least so many kills, where shares mean something.
+	longForm = 100
+)
+
+// hunt kills workers, one after the other, and keeps count.
+type hunt struct {
+	*scene
+	store  *sqlite.Store
+	random *rand.Rand
+	crew   []*hand
+
+	killed, claimed, unborn int
+	rotated, failed         int
+	left                    int             // plugins
+	gone                    []time.Duration // after which there were no more
+}
+
+// TestHostKills kills hosts while four of them encrypt and rotate over one store:
+// some as they reach a step, some at any moment, start-up included.
+func TestHostKills(t *testing.T) {
+	s := newScene(t, "payments", "orders", "mail", "sessions")
+	h := &hunt{scene: s, store: s.openStore(t), random: rand.New(rand.NewPCG(*seed, 0))}
+	returned := map[version]uint64{}
+	opened, audited := 0, 0
+	for done := 0; done < *kills; {
+		round := min(roundOf, *kills-done)
+		h.round(t, round)
+		done += round
+		now := h.openFrom(t, audited)
+		opened += now.total
+		audited = h.hired
+		for at, n := range now.returned {
+			returned[at] += n
+		}
+		h.audit(t, h.store, returned)
+		h.settle(t, h.store)
+		if t.Failed() {
+			t.Fatalf("lost after %d kills with -seed %d", done, *seed)
+		}
+	}
+	all := h.openFrom(t, 0)
+	if !maps.Equal(all.returned, returned) {
+		t.Error("another number of tokens at the end than kill by kill")
+	}
+	sum := h.audit(t, h.store, all.returned)
+	if h.rotated == 0 || h.claimed == 0 {
+		t.Errorf("%d rotations were answered and %d cut off before their commit: the test shows nothing", h.rotated, h.claimed)
+	}
+	if *kills >= longForm && h.claimed*10 < *kills*3 {
+		t.Errorf("%d of %d kills fell between intent and commit, less than 30 %%", h.claimed, *kills)
+	}
+	slices.Sort(h.gone)
+	report(t, "hosts", []row{
+		{"SIGKILLs of hosts, four at once", h.killed},
+		{"  between intent and commit (claim left behind)", h.claimed},
+		{"  before the first encryption", h.unborn},
+		{"tokens returned", all.total},
+		{"  opened after the kill that followed", opened},
+		{"  opened at the end", all.total - all.lost},
+		{"  lost", all.lost},
+		{"rotations answered", h.rotated},
+		{"versions", sum.versions},
+		{"  uses booked", sum.booked},
+		{"events, without a gap, under the Merkle root", sum.events},
+		{"encryptions that failed", h.failed},
+		{"plugins left behind", h.left},
+		{"  gone after, median", h.gone[len(h.gone)/2].Round(time.Millisecond)},
+		{"  gone after, at the latest", h.gone[len(h.gone)-1].Round(time.Millisecond)},
+	})
+}
+
+// round kills so many workers. All but the last are replaced at once, so that none
+// is left in the end.
+func (h *hunt) round(t *testing.T, n int) {
+	t.Helper()
+	for range min(n, crew) {
+		h.crew = append(h.crew, h.hire(t, ""))
+	}
+	for left := n; left > 0; left-- {
+		i := h.random.IntN(len(h.crew))
+		h.kill(t, h.crew[i])
+		if left > len(h.crew) {
+			h.crew[i] = h.hire(t, "")
+		} else {
+			h.crew = slices.Delete(h.crew, i, i+1)
+		}
+	}
+}
+
+// kill ends one worker.
+func (h *hunt) kill(t *testing.T, victim *hand) {
+	t.Helper()
+	var end time.Time
+	victim.take(drawAim(h.random, func() {
+		end = time.Now()
+		victim.Kill()
+	}))
+	told := victim.fell(t)
+	// Another worker may have removed the claim by now, so the count is at least this.
+	h.claimed += h.intentsOf(t, h.store, told.owner)
+	left, gone := orphans(t, end)
+	h.left, h.gone = h.left+left, append(h.gone, gone)
+	h.auditRows(t)
+	h.killed++
+	h.rotated, h.failed = h.rotated+told.rotated, h.failed+told.failed
+	if !told.encrypted {
+		h.unborn++
+	}
+	for code, n := range told.refused {
+		if code != "rotated" {
+			t.Errorf("%d rotations failed with %s", n, code)
 		}
 	}
 }

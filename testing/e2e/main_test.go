@@ -1,28 +1,34 @@
-// Package e2e runs whole processes against each other: a host that is killed at
-// any moment, real plugin processes, a real database.
+// Package e2e runs whole processes against each other: hosts and plugins that are
+// killed at any moment, a real database.
+//
+// The short form is part of every test run. The long one is
+//
+//	go test ./testing/e2e -run Kills -v -timeout 1h -kills 1000 -plugin-kills 200
 package e2e
 
 import (
-	"context"
+	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
+
+	"github.com/keyrotor/keyrotor/testing/procs"
 )
 
-// workerVariable tells this test binary, started again, to be the victim.
-const workerVariable = "KEYROTOR_E2E_WORKER"
+var (
+	kills       = flag.Int("kills", 60, "how many hosts TestHostKills kills")
+	pluginKills = flag.Int("plugin-kills", 12, "how many plugins TestPluginKills kills")
+	seed        = flag.Uint64("seed", 20261123, "what is random is drawn from this")
+)
 
 // pluginDir holds the plugins, built once for all tests.
 var pluginDir string
 
 func TestMain(m *testing.M) {
-	if os.Getenv(workerVariable) != "" {
-		if err := work(); err != nil {
+	if job := os.Getenv(workerVariable); job != "" {
+		if err := work(job); err != nil {
 			fmt.Fprintln(os.Stderr, "worker:", err)
 			os.Exit(1)
 		}
@@ -57,50 +63,33 @@ func runTests(m *testing.M) (code int, err error) {
 	}
 	defer os.RemoveAll(dir)
 	pluginDir = filepath.Join(dir, "plugins")
-	build := exec.Command("go", "build", "-o", filepath.Join(pluginDir, "keyrotor-plugin-local"), "../../plugins/local")
-	if out, err := build.CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("build the local plugin: %w\n%s", err, out)
+	if err := procs.BuildLocal(pluginDir); err != nil {
+		return 1, err
 	}
 	return m.Run(), nil
 }
 
-// plugins lists the processes that run a plugin of this test run.
-func plugins(t *testing.T) []int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pids []int
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		if exe, err := os.Readlink(filepath.Join("/proc", e.Name(), "exe")); err == nil && strings.HasPrefix(exe, pluginDir) {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
+// pluginLimit is how long a plugin may outlive its host, on a machine that is slow.
+const pluginLimit = 5 * time.Second
 
-// noPluginsWithin polls until no plugin runs, and answers how long that took.
-func noPluginsWithin(t *testing.T, limit time.Duration) time.Duration {
+// orphans polls until no plugin runs whose host is gone, and answers how many are
+// left and how long after the host's end that was.
+func orphans(t *testing.T, end time.Time) (left int, gone time.Duration) {
 	t.Helper()
-	start := time.Now()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		pids := plugins(t)
-		if len(pids) == 0 {
-			return time.Since(start)
+		pids, err := procs.Orphans(pluginDir)
+		if err != nil {
+			t.Fatal(err)
 		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("plugin processes %v outlived their host by %s", pids, limit)
-		case <-tick.C:
+		if gone = time.Since(end); len(pids) == 0 {
+			return 0, gone
 		}
+		if gone > pluginLimit {
+			t.Errorf("PLUGINS: processes %v outlived their host by %s", pids, pluginLimit)
+			return len(pids), gone
+		}
+		<-tick.C
 	}
 }

@@ -1,0 +1,101 @@
+// Package procs starts a test binary again as further processes, which may be
+// killed at any moment, and finds the plugins that they run or leave behind.
+package procs
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/keyrotor/keyrotor/core/catalog"
+)
+
+// BuildLocal builds the local plugin into a plugin directory.
+func BuildLocal(dir string) error {
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, catalog.FileName("local")), "github.com/keyrotor/keyrotor/plugins/local")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the local plugin: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// Killed is how a process ended that was killed.
+const Killed = "signal: killed"
+
+// Child is this test binary, started again. Its standard input ends when it is
+// told to stop, or with the process that started it.
+type Child struct {
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	stderr bytes.Buffer
+	ended  chan struct{} // closed once the rest is set
+	state  string
+}
+
+// Start starts a child with variables added to the environment. hear gets each
+// line of its standard output, one after the other; what a kill cut off has no
+// newline and is no line. The child does not outlive the test.
+func Start(t testing.TB, hear func(line string), env ...string) *Child {
+	t.Helper()
+	c := &Child{cmd: exec.Command(os.Args[0]), ended: make(chan struct{})}
+	c.cmd.Env = append(os.Environ(), env...)
+	c.cmd.Stderr = &c.stderr
+	var err error
+	if c.stdin, err = c.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := c.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(c.ended)
+		lines := bufio.NewReader(stdout)
+		for {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				break
+			}
+			hear(strings.TrimSuffix(line, "\n"))
+		}
+		_ = c.cmd.Wait() // the state says it all
+		c.state = c.cmd.ProcessState.String()
+	}()
+	t.Cleanup(func() {
+		c.Kill()
+		c.Wait()
+	})
+	return c
+}
+
+// PID is the child's process id.
+func (c *Child) PID() int { return c.cmd.Process.Pid }
+
+// Say writes a line to the child's standard input. A child that has ended does
+// not hear it.
+func (c *Child) Say(line string) { _, _ = io.WriteString(c.stdin, line+"\n") }
+
+// Stop ends the child's standard input, which asks it to end.
+func (c *Child) Stop() { _ = c.stdin.Close() }
+
+// Kill sends SIGKILL, unless the child has ended.
+func (c *Child) Kill() { _ = c.cmd.Process.Kill() }
+
+// Ended is closed when the child has ended and its last line was heard.
+func (c *Child) Ended() <-chan struct{} { return c.ended }
+
+// Wait waits for the end and answers how it came, such as Killed or "exit status
+// 0", and what the child wrote to standard error.
+func (c *Child) Wait() (state, stderr string) {
+	<-c.ended
+	return c.state, c.stderr.String()
+}
