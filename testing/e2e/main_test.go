@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -88,6 +89,9 @@ func orphans(t *testing.T, end time.Time) (left int, gone time.Duration) {
 		}
 		if gone > pluginLimit {
 			t.Errorf("PLUGINS: processes %v outlived their host by %s", pids, pluginLimit)
+			for _, pid := range pids {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
 			return len(pids), gone
 		}
 		<-tick.C
