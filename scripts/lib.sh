@@ -41,6 +41,19 @@ nested_modules() {
 	done
 }
 
+# fuzz_targets lists every fuzz target of the main module, a line for each: its
+# package, its name, the package's folder.
+fuzz_targets() {
+	(cd "$root" && go list -f '{{$p := .}}{{range .TestGoFiles}}{{$p.ImportPath}} {{.}} {{$p.Dir}}
+{{end}}{{range .XTestGoFiles}}{{$p.ImportPath}} {{.}} {{$p.Dir}}
+{{end}}' ./...) | while read -r package file folder; do
+		[ -n "$file" ] || continue
+		sed -n "s/^func \\(Fuzz[A-Za-z0-9_]*\\)(.*/\\1/p" "$folder/$file" | while read -r target; do
+			printf '%s %s %s\n' "$package" "$target" "$folder"
+		done
+	done
+}
+
 # tools prints the folder that holds the tools which the nested module
 # scripts/tools/$1 pins; the other arguments name their packages. They are built
 # at first use and again when a version or Go itself changes.
