@@ -20,6 +20,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
+	"github.com/keyrotor/keyrotor/testing/procs"
 )
 
 // lossy is a configuration whose store is lost again and again.
@@ -133,15 +134,17 @@ func drafts(t *testing.T, folder string, want int) {
 func TestBackupInUse(t *testing.T) {
 	l := newLossy(t)
 	var tokens []string
-	var workers []*child
+	var workers []*procs.Child
 	for range 2 {
 		w := startJob(t, jobChurn, l.config)
 		workers = append(workers, w)
 		for range 50 {
-			if !w.lines.Scan() {
-				t.Fatalf("the worker ended: %s\n%s", w.end(), &w.stderr)
+			token, ok := w.Next()
+			if !ok {
+				state, stderr := w.Wait()
+				t.Fatalf("the worker ended: %s\n%s", state, stderr)
 			}
-			tokens = append(tokens, w.lines.Text())
+			tokens = append(tokens, token)
 		}
 	}
 	// A pipe holds little, so somebody has to listen for the workers to go on.
@@ -149,22 +152,22 @@ func TestBackupInUse(t *testing.T) {
 	for _, w := range workers {
 		go func() {
 			var list []string
-			for w.lines.Scan() {
-				list = append(list, w.lines.Text())
+			for token, ok := w.Next(); ok; token, ok = w.Next() {
+				list = append(list, token)
 			}
 			heard <- list
 		}()
 	}
 	file := l.backup(t, "in-use")
 	for _, w := range workers {
-		_ = w.stdin.Close()
+		w.Stop()
 	}
 	for range workers {
 		tokens = append(tokens, <-heard...)
 	}
 	for _, w := range workers {
-		if state := w.end(); state != "exit status 0" {
-			t.Fatalf("a worker ended with %s\n%s", state, &w.stderr)
+		if state, stderr := w.Wait(); state != procs.Succeeded {
+			t.Fatalf("a worker ended with %s\n%s", state, stderr)
 		}
 	}
 	var last uint32
@@ -272,27 +275,31 @@ func (l *lossy) killedJob(t *testing.T, job, file, moment string) bool {
 	}
 	c := startJob(t, job, l.config, env...)
 	if after, err := time.ParseDuration(moment); err == nil && len(env) == 1 {
-		if !c.lines.Scan() {
-			t.Fatalf("%s ended before it began: %s\n%s", job, c.end(), &c.stderr)
+		if _, ok := c.Next(); !ok {
+			state, stderr := c.Wait()
+			t.Fatalf("%s ended before it began: %s\n%s", job, state, stderr)
 		}
 		<-time.After(after)
-		_ = c.Process.Kill()
+		c.Kill()
 	}
 	ended := make(chan string, 1)
-	go func() { ended <- c.end() }()
+	go func() {
+		state, _ := c.Wait()
+		ended <- state
+	}()
 	if moment == atDraft {
 		l.killAtDraft(t, c, ended)
 	}
 	state := <-ended
-	if state != killedState && (state != "exit status 0" || len(env) > 1) {
-		t.Fatalf("%s, to be killed at %s: %s\n%s", job, moment, state, &c.stderr)
+	if state != procs.Killed && (state != procs.Succeeded || len(env) > 1) {
+		t.Fatalf("%s, to be killed at %s: %s\n%s", job, moment, state, c.Stderr())
 	}
-	return state == killedState
+	return state == procs.Killed
 }
 
 // killAtDraft polls until a draft is beside the store, unless the process was so
 // fast that it has ended by then.
-func (l *lossy) killAtDraft(t *testing.T, c *child, ended chan string) {
+func (l *lossy) killAtDraft(t *testing.T, c *procs.Child, ended chan string) {
 	t.Helper()
 	for len(ended) == 0 {
 		found, err := filepath.Glob(filepath.Join(l.folder, ".keyrotor-draft-*"))
@@ -300,7 +307,7 @@ func (l *lossy) killAtDraft(t *testing.T, c *child, ended chan string) {
 			t.Fatal(err)
 		}
 		if len(found) > 0 {
-			_ = c.Process.Kill()
+			c.Kill()
 			return
 		}
 	}
@@ -336,7 +343,7 @@ func TestCreateKilled(t *testing.T) {
 	if killed < 5 || absent < 5 {
 		t.Errorf("%d kills came in time, %d of them before the end", killed, absent)
 	}
-	noPluginsWithin(t, 2*time.Second)
+	orphans(t, time.Now())
 }
 
 // TestRestoreKilled: a store is whole or not there, whenever the process that
@@ -379,7 +386,7 @@ func TestRestoreKilled(t *testing.T) {
 	if killed < 5 || absent < 5 {
 		t.Errorf("%d kills came in time, %d of them before the end", killed, absent)
 	}
-	noPluginsWithin(t, 2*time.Second)
+	orphans(t, time.Now())
 }
 
 // TestBackupDiskFull: no room at any of the places where something is written is one
@@ -399,9 +406,9 @@ func TestBackupDiskFull(t *testing.T) {
 	full := func(job, file string, limit uint64, want string) {
 		t.Helper()
 		c := startJob(t, job, l.config, backupFileVariable+"="+file, fileLimitVariable+"="+strconv.FormatUint(limit, 10))
-		state := c.end()
-		if state != "exit status 1" || !strings.Contains(c.stderr.String(), want) || strings.Count(c.stderr.String(), "\n") != 1 {
-			t.Errorf("%s with %d bytes of room: %s\n%swant %q", job, limit, state, &c.stderr, want)
+		state, stderr := c.Wait()
+		if state != procs.Failed || !strings.Contains(stderr, want) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%s with %d bytes of room: %s\n%swant %q", job, limit, state, stderr, want)
 		}
 		drafts(t, l.folder, 0)
 		drafts(t, l.backups, 0)

@@ -1,14 +1,11 @@
 package e2e
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"strconv"
 	"syscall"
@@ -17,13 +14,15 @@ import (
 	"github.com/keyrotor/keyrotor/core"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/rotation"
+	"github.com/keyrotor/keyrotor/testing/procs"
 )
 
 // The variables that make this test binary, started again, a process that works on
 // backups. The job is one of those below.
 const (
-	backupJobVariable  = "KEYROTOR_E2E_BACKUP_JOB"
-	backupFileVariable = "KEYROTOR_E2E_BACKUP_FILE"
+	backupJobVariable    = "KEYROTOR_E2E_BACKUP_JOB"
+	backupConfigVariable = "KEYROTOR_E2E_BACKUP_CONFIG"
+	backupFileVariable   = "KEYROTOR_E2E_BACKUP_FILE"
 	// killPercentVariable: the process kills itself when so much of the copy is done.
 	killPercentVariable = "KEYROTOR_E2E_BACKUP_KILL"
 	// fileLimitVariable: no file may become larger than so many bytes.
@@ -41,7 +40,7 @@ func backupJob(job string) error {
 	if err := limitFiles(os.Getenv(fileLimitVariable)); err != nil {
 		return err
 	}
-	config, file := os.Getenv(configVariable), os.Getenv(backupFileVariable)
+	config, file := os.Getenv(backupConfigVariable), os.Getenv(backupFileVariable)
 	if job == jobRestore {
 		setup, err := core.Opener{}.Load(ctx, config)
 		if err != nil {
@@ -126,40 +125,8 @@ func churn(ctx context.Context, kr *core.Keyrotor) error {
 	}
 }
 
-// child is a process that does a job.
-type child struct {
-	*exec.Cmd
-	lines  *bufio.Scanner
-	stdin  io.WriteCloser
-	stderr bytes.Buffer
-}
-
-func startJob(t *testing.T, job, config string, env ...string) *child {
+// startJob starts a process that does a job.
+func startJob(t *testing.T, job, config string, env ...string) *procs.Child {
 	t.Helper()
-	c := &child{Cmd: exec.CommandContext(t.Context(), os.Args[0])}
-	c.Env = append(os.Environ(), backupJobVariable+"="+job, configVariable+"="+config)
-	c.Env = append(c.Env, env...)
-	c.Stderr = &c.stderr
-	stdout, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c.stdin, err = c.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	c.lines = bufio.NewScanner(stdout)
-	return c
+	return procs.Start(t, nil, append(env, backupJobVariable+"="+job, backupConfigVariable+"="+config)...)
 }
-
-// end answers how the process ended, after its last line.
-func (c *child) end() string {
-	for c.lines.Scan() {
-	}
-	_ = c.Wait() // the state says it all
-	return c.ProcessState.String()
-}
-
-const killedState = "signal: killed"

@@ -28,26 +28,16 @@ var (
 var pluginDir string
 
 func TestMain(m *testing.M) {
-	if job := os.Getenv(workerVariable); job != "" {
-		if err := work(job); err != nil {
-			fmt.Fprintln(os.Stderr, "worker:", err)
-			os.Exit(1)
+	for variable, job := range map[string]func(string) error{
+		workerVariable: work, moveVariable: moveWork, backupJobVariable: backupJob,
+	} {
+		if what := os.Getenv(variable); what != "" {
+			if err := job(what); err != nil {
+				fmt.Fprintln(os.Stderr, "worker:", err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
-	}
-	if job := os.Getenv(moveVariable); job != "" {
-		if err := moveWork(job); err != nil {
-			fmt.Fprintln(os.Stderr, "worker:", err)
-			os.Exit(1)
-		}
-		return
-	}
-	if job := os.Getenv(backupJobVariable); job != "" {
-		if err := backupJob(job); err != nil {
-			fmt.Fprintln(os.Stderr, "worker:", err)
-			os.Exit(1)
-		}
-		return
 	}
 	code, err := runTests(m)
 	if err != nil {

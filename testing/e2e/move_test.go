@@ -45,10 +45,10 @@ func TestKillRotateKEKAtRandom(t *testing.T) {
 			if attempt < killsEach {
 				// From its first step on, since what comes before does nothing.
 				if first := m.next(); first != "step intent" {
-					t.Fatalf("the first step is %q\n%s", first, &m.stderr)
+					t.Fatalf("the first step is %q\n%s", first, m.Stderr())
 				}
 				moment := time.Duration(random.IntN(40_000)) * time.Microsecond
-				time.AfterFunc(moment, func() { _ = m.cmd.Process.Kill() })
+				time.AfterFunc(moment, m.Kill)
 			}
 			last, killed := m.end(t)
 			claimed = len(s.claims(t)) > 0
@@ -95,11 +95,11 @@ func TestTwoMovers(t *testing.T) {
 	gate := filepath.Join(t.TempDir(), "gate")
 	first := s.start(t, jobRotate, "", gate)
 	if said := first.next(); said != "step intent" {
-		t.Fatalf("the first one says %q\n%s", said, &first.stderr)
+		t.Fatalf("the first one says %q\n%s", said, first.Stderr())
 	}
 	second := s.start(t, jobRotate, "", gate)
 	if said := second.next(); said != "step waiting" {
-		t.Fatalf("the second one says %q\n%s", said, &second.stderr)
+		t.Fatalf("the second one says %q\n%s", said, second.Stderr())
 	}
 	if err := os.WriteFile(gate, nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -1,17 +1,13 @@
 package e2e
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +17,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
 	"github.com/keyrotor/keyrotor/core/wrapping"
+	"github.com/keyrotor/keyrotor/testing/procs"
 )
 
 // moveScene is a configuration with two providers, "local" and "second", and the keys
@@ -120,9 +117,7 @@ func (s *moveScene) readable(ctx context.Context, t *testing.T) {
 
 // mover is a worker that was started.
 type mover struct {
-	cmd    *exec.Cmd
-	lines  *bufio.Scanner
-	stderr bytes.Buffer
+	*procs.Child
 	// said are the lines that were read.
 	said []string
 }
@@ -130,30 +125,19 @@ type mover struct {
 // start runs a job in a process of its own; killAt and gate may be empty.
 func (s *moveScene) start(t *testing.T, job, killAt, gate string) *mover {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), moveLimit)
-	t.Cleanup(cancel)
-	m := &mover{cmd: exec.CommandContext(ctx, os.Args[0])}
-	m.cmd.Env = append(os.Environ(), moveVariable+"="+job, moveConfigVariable+"="+s.config,
-		moveKillVariable+"="+killAt, moveGateVariable+"="+gate)
-	m.cmd.Stderr = &m.stderr
-	out, err := m.cmd.StdoutPipe()
-	if err == nil {
-		err = m.cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.lines = bufio.NewScanner(out)
+	m := &mover{Child: procs.Start(t, nil, moveVariable+"="+job, moveConfigVariable+"="+s.config,
+		moveKillVariable+"="+killAt, moveGateVariable+"="+gate)}
+	time.AfterFunc(moveLimit, m.Kill)
 	return m
 }
 
 // next reads one line; empty at the end.
 func (m *mover) next() string {
-	if !m.lines.Scan() {
-		return ""
+	line, ok := m.Next()
+	if ok {
+		m.said = append(m.said, line)
 	}
-	m.said = append(m.said, m.lines.Text())
-	return m.lines.Text()
+	return line
 }
 
 // end reads to the end and answers the last line; killed, whether SIGKILL was what
@@ -162,12 +146,9 @@ func (m *mover) end(t *testing.T) (last string, killed bool) {
 	t.Helper()
 	for m.next() != "" {
 	}
-	err := m.cmd.Wait()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
-		killed = true
-	} else if err != nil {
-		t.Fatalf("the worker failed: %v\n%s", err, &m.stderr)
+	state, stderr := m.Wait()
+	if killed = state == procs.Killed; !killed && state != procs.Succeeded {
+		t.Fatalf("the worker failed: %s\n%s", state, stderr)
 	}
 	if len(m.said) == 0 {
 		return "", killed

@@ -251,7 +251,7 @@ func (h *hand) fell(t *testing.T) told {
 func (h *hand) dismiss(t *testing.T) told {
 	t.Helper()
 	h.Stop()
-	if state, stderr := h.Wait(); state != "exit status 0" {
+	if state, stderr := h.Wait(); state != procs.Succeeded {
 		t.Fatalf("a worker that was told to end: %s\n%s", state, stderr)
 	}
 	return h.told

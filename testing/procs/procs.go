@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/keyrotor/keyrotor/core/catalog"
@@ -25,25 +26,34 @@ func BuildLocal(dir string) error {
 	return nil
 }
 
-// Killed is how a process ended that was killed.
-const Killed = "signal: killed"
+// How processes end.
+const (
+	Killed    = "signal: killed"
+	Succeeded = "exit status 0"
+	Failed    = "exit status 1"
+)
 
 // Child is this test binary, started again. Its standard input ends when it is
 // told to stop, or with the process that started it.
 type Child struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
-	stderr bytes.Buffer
+	stderr output
+	lines  chan string   // for Next
 	ended  chan struct{} // closed once the rest is set
 	state  string
 }
 
 // Start starts a child with variables added to the environment. hear gets each
-// line of its standard output, one after the other; what a kill cut off has no
-// newline and is no line. The child does not outlive the test.
+// line of its standard output, one after the other; if it is nil, the lines are for
+// Next, and the child has to wait when nobody asks for them. What a kill cut off has
+// no newline and is no line. The child does not outlive the test.
 func Start(t testing.TB, hear func(line string), env ...string) *Child {
 	t.Helper()
-	c := &Child{cmd: exec.Command(os.Args[0]), ended: make(chan struct{})}
+	c := &Child{cmd: exec.Command(os.Args[0]), lines: make(chan string), ended: make(chan struct{})}
+	if hear == nil {
+		hear = func(line string) { c.lines <- line }
+	}
 	c.cmd.Env = append(os.Environ(), env...)
 	c.cmd.Stderr = &c.stderr
 	var err error
@@ -57,19 +67,7 @@ func Start(t testing.TB, hear func(line string), env ...string) *Child {
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		defer close(c.ended)
-		lines := bufio.NewReader(stdout)
-		for {
-			line, err := lines.ReadString('\n')
-			if err != nil {
-				break
-			}
-			hear(strings.TrimSuffix(line, "\n"))
-		}
-		_ = c.cmd.Wait() // the state says it all
-		c.state = c.cmd.ProcessState.String()
-	}()
+	go c.follow(stdout, hear)
 	t.Cleanup(func() {
 		c.Kill()
 		c.Wait()
@@ -77,8 +75,30 @@ func Start(t testing.TB, hear func(line string), env ...string) *Child {
 	return c
 }
 
+// follow reads to the end, and waits for it.
+func (c *Child) follow(stdout io.Reader, hear func(line string)) {
+	lines := bufio.NewReader(stdout)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			break
+		}
+		hear(strings.TrimSuffix(line, "\n"))
+	}
+	_ = c.cmd.Wait() // the state says it all
+	c.state = c.cmd.ProcessState.String()
+	close(c.lines)
+	close(c.ended)
+}
+
 // PID is the child's process id.
 func (c *Child) PID() int { return c.cmd.Process.Pid }
+
+// Next answers the child's next line, and false at its end.
+func (c *Child) Next() (line string, ok bool) {
+	line, ok = <-c.lines
+	return line, ok
+}
 
 // Say writes a line to the child's standard input. A child that has ended does
 // not hear it.
@@ -93,9 +113,32 @@ func (c *Child) Kill() { _ = c.cmd.Process.Kill() }
 // Ended is closed when the child has ended and its last line was heard.
 func (c *Child) Ended() <-chan struct{} { return c.ended }
 
-// Wait waits for the end and answers how it came, such as Killed or "exit status
-// 0", and what the child wrote to standard error.
+// Wait waits for the end and answers how it came, such as Killed or Succeeded, and
+// what the child wrote to standard error. Lines that nobody asked for are dropped.
 func (c *Child) Wait() (state, stderr string) {
+	for range c.lines {
+	}
 	<-c.ended
-	return c.state, c.stderr.String()
+	return c.state, c.Stderr()
+}
+
+// Stderr is what the child wrote to standard error so far.
+func (c *Child) Stderr() string { return c.stderr.String() }
+
+// output may be read while it is written.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
 }
