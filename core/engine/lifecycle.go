@@ -35,9 +35,15 @@ type StateChanged struct {
 // within the interval of their polling. Active makes it the primary. Quarantine and
 // destruction have their own way, see package destruction.
 //
-// Errors: keyring.ErrUnknownKey, ErrUnknownVersion, and ErrState if that state must
-// not follow the one that the version is in.
+// Errors: keyring.ErrUnknownKey, ErrUnknownVersion, ErrState if that state must not
+// follow the one that the version is in, and rotation.ErrRestored if the version is
+// to be the primary of a key that needs a recovery.
 func (e *Engine) SetState(ctx context.Context, name string, version uint32, to keyring.State, note string) (StateChanged, error) {
+	if to == keyring.Active {
+		if err := e.recovered(ctx, name); err != nil {
+			return StateChanged{}, err
+		}
+	}
 	var done StateChanged
 	operation := uuid.NewString()
 	key, err := e.change(ctx, name, func(rec *keyring.Record) ([]history.Event, error) {

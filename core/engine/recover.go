@@ -17,6 +17,16 @@ func (e *Engine) noPrimary(ctx context.Context, k *key, err error) error {
 	return err
 }
 
+// recovered: a key that came out of a backup gets its next primary by its recovery,
+// and by nothing else.
+func (e *Engine) recovered(ctx context.Context, name string) error {
+	stored, err := e.Describe(ctx, name)
+	if err != nil {
+		return err
+	}
+	return rotation.CheckRestored(ctx, e.store, &stored.Record)
+}
+
 // Unrecovered lists the keys that came out of a backup and need a recovery, in
 // order, each with its newest version.
 func (e *Engine) Unrecovered(ctx context.Context) ([]UnrecoveredKey, error) {

@@ -46,6 +46,15 @@ func TestRecover(t *testing.T) {
 	if _, err := e.Rotate(t.Context(), "payments", keyring.ReasonManual, ""); !errors.Is(err, rotation.ErrRestored) {
 		t.Errorf("rotated: %v", err)
 	}
+	if _, err := e.SetState(t.Context(), "payments", 1, keyring.Suspended, ""); err != nil {
+		t.Errorf("suspended: %v", err)
+	}
+	if _, err := e.SetState(t.Context(), "payments", 1, keyring.Active, ""); !errors.Is(err, rotation.ErrRestored) {
+		t.Errorf("made the primary again: %v", err)
+	}
+	if _, err := e.SetState(t.Context(), "payments", 1, keyring.Deactivated, ""); err != nil {
+		t.Errorf("deactivated: %v", err)
+	}
 	wantUnrecovered(t, e, engine.UnrecoveredKey{Key: "orders", Newest: 1}, engine.UnrecoveredKey{Key: "payments", Newest: 2})
 
 	// A recovery that fails changes nothing, and can be had again.

@@ -1,0 +1,80 @@
+package model
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/keyrotor/keyrotor/core/keyring"
+)
+
+// accounts are all keys of a store, and the folder of the data that is registered,
+// with a file for each key.
+type accounts struct {
+	all  []*account
+	data string
+}
+
+// register makes the registered data, with a file that holds no token: a census over
+// nothing would prove nothing.
+func (s *accounts) register(folder string) error {
+	s.data = folder
+	return errors.Join(os.MkdirAll(folder, 0o700), os.WriteFile(filepath.Join(folder, "empty"), nil, 0o600))
+}
+
+// restarted: a process was ended, by a kill or not, and another one is in its place.
+func (s *accounts) restarted(process int, kill bool) {
+	for _, a := range s.all {
+		a.views[process] = view{}
+		if kill {
+			a.abandoned(process)
+		} else {
+			a.released(process)
+		}
+	}
+}
+
+// file writes some tokens of a key into the registered data, and what was there is
+// there no more.
+func (s *accounts) file(a *account, choose choose) error {
+	text := []byte("tokens:\n")
+	a.filed = nil
+	for range choose("tokens", 3) {
+		if len(a.tokens) == 0 {
+			break
+		}
+		// A census does not see the binary form.
+		if t := pick(choose, "token", a.tokens...); !keyring.IsBinary(t.bytes) && len(t.bytes) < 1000 {
+			text = append(append(text, t.bytes...), '\n')
+			a.filed = append(a.filed, t.version)
+		}
+	}
+	return os.WriteFile(filepath.Join(s.data, a.name), text, 0o600)
+}
+
+// settleKEK: after a rotation of a key-encryption key, each wrap under it was moved;
+// without one, none needs to be.
+func (s *accounts) settleKEK(o op, got result) error {
+	want := 0
+	for _, a := range s.all {
+		if o.Kind == rotateKEK && a.now().with == o.To {
+			want += len(a.now().versions) - len(a.now().in(keyring.Destroyed))
+		}
+	}
+	if got.Class != ok || got.Moved != want {
+		return fmt.Errorf("%s of %s: %s (%s), %d wraps moved, want %d", o.Kind, o.To, got.outcome, got.Error, got.Moved, want)
+	}
+	return nil
+}
+
+// leasesEnd: no process holds uses of a version that is not the primary: what is not
+// returned has expired.
+func (a *account) leasesEnd() {
+	a.unreturned = nil
+	for process, number := range a.holders {
+		if !a.exists() || number != a.now().primary {
+			delete(a.holders, process)
+		}
+	}
+}
