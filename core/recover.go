@@ -104,6 +104,6 @@ func (kr *Keyrotor) recover(ctx context.Context, k engine.UnrecoveredKey, found 
 			ErrImplausible, found.File, found.Line, found.Version, k.Key, k.Newest, k.Key, found.Version)
 		return r
 	}
-	r.Result, r.Err = kr.Engine.Recover(ctx, k.Key, r.Seen)
+	r.Result, r.Err = kr.RecoverKey(ctx, k.Key, r.Seen)
 	return r
 }

@@ -60,9 +60,9 @@ type UnrecoveredKey struct {
 // the highest version number that had been seen. The name is final.
 const detailRecovery = "recovery"
 
-// Recover rotates a key that came out of a backup. The number of its new version is
+// RecoverKey rotates a key that came out of a backup. The number of its new version is
 // higher than above, the highest that was ever seen outside of this store.
-func (e *Engine) Recover(ctx context.Context, name string, above uint32) (rotation.Result, error) {
+func (e *Engine) RecoverKey(ctx context.Context, name string, above uint32) (rotation.Result, error) {
 	if e.closed.Load() {
 		return rotation.Result{}, ErrClosed
 	}

@@ -16,7 +16,7 @@ import (
 
 // TestRecover: what came out of a backup decrypts, and encrypts nothing before its
 // recovery.
-func TestRecover(t *testing.T) {
+func TestRecoverKey(t *testing.T) {
 	b := newBench(t)
 	before := b.engine(t)
 	create(t, before, "payments", 1000)
@@ -59,11 +59,11 @@ func TestRecover(t *testing.T) {
 
 	// A recovery that fails changes nothing, and can be had again.
 	b.km.Before(func(context.Context, string) error { return provider.Errorf(provider.Unavailable, "down") })
-	if _, err := e.Recover(t.Context(), "payments", 5); !errors.Is(err, provider.Unavailable) {
+	if _, err := e.RecoverKey(t.Context(), "payments", 5); !errors.Is(err, provider.Unavailable) {
 		t.Errorf("with the key manager down: %v", err)
 	}
 	b.km.Before(nil)
-	if result, err := e.Recover(t.Context(), "payments", 5); err != nil || result.Primary != 6 {
+	if result, err := e.RecoverKey(t.Context(), "payments", 5); err != nil || result.Primary != 6 {
 		t.Fatalf("recovered: %+v, %v", result, err)
 	}
 	wantUnrecovered(t, e, engine.UnrecoveredKey{Key: "orders", Newest: 1})
@@ -80,7 +80,7 @@ func TestRecover(t *testing.T) {
 	if moved, changed, err := e.Reencrypt(t.Context(), nil, token, nil); err != nil || !changed || string(moved[:21]) != "keyrotor:payments:v6:" {
 		t.Errorf("re-encrypted %s, %v, %v", moved, changed, err)
 	}
-	if result, err := e.Recover(t.Context(), "orders", 0); err != nil || result.Primary != 2 {
+	if result, err := e.RecoverKey(t.Context(), "orders", 0); err != nil || result.Primary != 2 {
 		t.Errorf("with nothing seen: %+v, %v", result, err)
 	}
 	wantUnrecovered(t, e)
@@ -88,7 +88,7 @@ func TestRecover(t *testing.T) {
 	if err := e.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.Recover(t.Context(), "payments", 0); !errors.Is(err, engine.ErrClosed) {
+	if _, err := e.RecoverKey(t.Context(), "payments", 0); !errors.Is(err, engine.ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 	if _, err := e.Unrecovered(t.Context()); !errors.Is(err, engine.ErrClosed) {

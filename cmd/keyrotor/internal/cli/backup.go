@@ -44,8 +44,9 @@ store. FILE appears whole or not at all, and replaces nothing. With '-' the back
 to standard output.
 
 Every provider of the config wraps the backup's secret, unless --wrap-with names some;
-each of them alone can open the backup. The key-encryption keys are NOT in it: with a
-local provider, back up its file, too, and keep it apart.`,
+each of them alone can open the backup, and all of them must be reachable now. The
+key-encryption keys are NOT in it: with a local provider, back up its file, too, and
+keep it apart.`,
 		Example: `  keyrotor backup create keyrotor.backup
   keyrotor backup create keyrotor.backup --wrap-with prod,dr
   keyrotor backup create - | ssh vault 'cat >keyrotor.backup'`,

@@ -14,7 +14,7 @@ const localType = "local"
 // The answers of the backup commands. Their JSON form is stable.
 
 type backupView struct {
-	// File is that of create.
+	// File is in the answer of create, and Verified in that of verify.
 	File     string     `json:"file,omitempty"`
 	ID       string     `json:"backup_id"`
 	Store    string     `json:"store_id"`
@@ -24,7 +24,7 @@ type backupView struct {
 	LogSize  uint64     `json:"log_size"`
 	LogRoot  string     `json:"log_root"`
 	Size     uint64     `json:"size"`
-	Verified bool       `json:"verified"`
+	Verified bool       `json:"verified,omitempty"`
 }
 
 type restoredView struct {
@@ -55,7 +55,7 @@ func viewBackup(h backup.Header) backupView {
 
 func (a *app) backupCreated(kr *core.Keyrotor, file string, h backup.Header) error {
 	view := viewBackup(h)
-	view.File, view.Verified = file, true
+	view.File = file
 	var err error
 	switch {
 	case file == standard:

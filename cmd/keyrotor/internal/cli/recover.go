@@ -50,6 +50,9 @@ done. If a file cannot be read, nothing is done, since it may hold the highest n
 				if err != nil && len(r.Keys) == 0 {
 					return err
 				}
+				if len(r.Keys) > 0 && len(args)+len(seen) == 0 {
+					a.Note("no file was searched: the numbers of versions that were made after the backup are used again")
+				}
 				return errors.Join(a.showRecovery(r), err)
 			})
 		},

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/keyrotor/keyrotor/core/backup"
 	"github.com/keyrotor/keyrotor/core/catalog"
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/provider"
@@ -23,6 +24,7 @@ type versionAnswer struct {
 
 type formats struct {
 	Event       int `json:"event"`
+	Backup      int `json:"backup"`
 	PluginsLock int `json:"plugins_lock"`
 }
 
@@ -38,7 +40,7 @@ func (a *app) versionCommand() *cobra.Command {
 			v := versionAnswer{
 				Version: a.version, Commit: commit(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 				ProtocolMinor: provider.ProtocolMinor,
-				Formats:       formats{Event: history.SchemaVersion, PluginsLock: catalog.LockFormat},
+				Formats:       formats{Event: history.SchemaVersion, Backup: backup.Format, PluginsLock: catalog.LockFormat},
 			}
 			if a.JSON {
 				return a.Answer(v)
