@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/keyrotor/keyrotor/core/engine"
 	"github.com/keyrotor/keyrotor/core/reencrypt"
@@ -12,8 +13,8 @@ import (
 
 // RecoverOptions say which version numbers were in use when the store was lost.
 type RecoverOptions struct {
-	// Paths are files, and folders of files, whose tokens tell. Binary ciphertexts
-	// in them are not seen.
+	// Paths are files, and folders of files, whose tokens tell; so do those that the
+	// config file registers. Binary ciphertexts in them are not seen.
 	Paths []string
 	// Seen are the highest numbers that somebody knows, by key.
 	Seen map[string]uint32
@@ -35,8 +36,8 @@ type RecoveredKey struct {
 	// Newest is the last version that came out of the backup, and Seen the highest
 	// ever seen. The numbers above Newest up to Seen are skipped.
 	Newest, Seen uint32
-	// Where the files name version Seen, if they do.
-	Where reencrypt.Sighting
+	// Where the files name version Seen; no file if they do not.
+	Where reencrypt.Place
 	// Result is that of the rotation.
 	Result rotation.Result
 	Err    error
@@ -69,7 +70,7 @@ func (kr *Keyrotor) Recover(ctx context.Context, o RecoverOptions) (Recovery, er
 		names = append(names, k.Key)
 	}
 	var r Recovery
-	if r.Read, err = reencrypt.Highest(ctx, names, o.Paths, o.Progress); err != nil {
+	if r.Read, err = reencrypt.Highest(ctx, names, slices.Concat(o.Paths, kr.Config.DataPaths()), o.Progress); err != nil {
 		return r, err
 	}
 	if n := len(r.Read.Failed); n > 0 {
@@ -97,11 +98,11 @@ func (kr *Keyrotor) checkSeen(ctx context.Context, seen map[string]uint32) error
 func (kr *Keyrotor) recover(ctx context.Context, k engine.UnrecoveredKey, found reencrypt.Sighting, told uint32) RecoveredKey {
 	r := RecoveredKey{Key: k.Key, Newest: k.Newest, Seen: max(k.Newest, found.Version, told)}
 	if found.Version == r.Seen {
-		r.Where = found
+		r.Where = found.Place
 	}
 	if uint64(found.Version) > max(uint64(k.Newest)+maxSkip, uint64(told)) {
-		r.Err = fmt.Errorf("%w: %s:%d names version %d of key %q, and the newest in the backup is %d: if that is right, say so with --seen %s=%d; else take the token out",
-			ErrImplausible, found.File, found.Line, found.Version, k.Key, k.Newest, k.Key, found.Version)
+		r.Err = fmt.Errorf("%w: %s names version %d of key %q, and the newest in the backup is %d: if that is right, say so with --seen %s=%d; else take the token out",
+			ErrImplausible, found.Place, found.Version, k.Key, k.Newest, k.Key, found.Version)
 		return r
 	}
 	r.Result, r.Err = kr.RecoverKey(ctx, k.Key, r.Seen)

@@ -18,8 +18,7 @@ type HighestReport struct {
 // Sighting is where a version was first met.
 type Sighting struct {
 	Version uint32
-	File    string
-	Line    int
+	Place
 }
 
 // Highest finds the highest version of each of the keys that a token in the files at
@@ -55,7 +54,7 @@ func (h *highest) file(_ context.Context, src *source, scan *scanner) error {
 		}
 		h.tokens++
 		if p.parts.Version > seen.Version {
-			h.keys[string(p.parts.Key)] = Sighting{Version: p.parts.Version, File: src.path, Line: p.line}
+			h.keys[string(p.parts.Key)] = Sighting{p.parts.Version, Place{src.path, p.line}}
 		}
 	})
 }

@@ -26,9 +26,9 @@ func TestHighest(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]Sighting{
-		"payments": {9, filepath.Join(dir, "a.env"), 2},
-		"billing":  {3, filepath.Join(dir, "b.bin"), 2},
-		"orders":   {7, filepath.Join(dir, "c.txt"), 2},
+		"payments": {9, Place{filepath.Join(dir, "a.env"), 2}},
+		"billing":  {3, Place{filepath.Join(dir, "b.bin"), 2}},
+		"orders":   {7, Place{filepath.Join(dir, "c.txt"), 2}},
 	}
 	if !reflect.DeepEqual(report.Keys, want) || report.Files != 5 || report.Tokens != 7 {
 		t.Errorf("%+v", report)

@@ -23,8 +23,9 @@ func (a *app) recoverCommand() *cobra.Command {
 		Long: `Let the keys of a restored store encrypt again: give each a new version, whose number
 is above every one that was ever seen, and make it the primary. The store itself knows
 the numbers up to its backup only. Those after it stand in the tokens of your files:
-name every file and folder that holds some. Where you know a number by other means,
-say it with --seen. Ciphertexts in the binary form are not seen in files.
+name every file and folder that holds some, beside those of the config's data blocks.
+Where you know a number by other means, say it with --seen. Ciphertexts in the binary
+form are not seen in files.
 
 Nothing is lost if a number is missed. It is then used again, and a token of the lost
 version answers authentication instead of unknown_version.
@@ -37,20 +38,16 @@ done. If a file cannot be read, nothing is done, since it may hold the highest n
   keyrotor recover deploy/ --seen payments=12`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withKeyrotor(cmd, func(ctx context.Context, kr *core.Keyrotor) error {
-				bar := a.Progress()
-				o := core.RecoverOptions{Paths: args, Seen: seen}
-				if bar != nil {
-					o.Progress = func(p reencrypt.Progress) { bar.Set(p.File, p.Bytes, p.TotalBytes) }
-				}
-				r, err := kr.Recover(ctx, o)
-				bar.Close()
+				progress, done := a.filesProgress()
+				r, err := kr.Recover(ctx, core.RecoverOptions{Paths: args, Seen: seen, Progress: progress})
+				done()
 				if errors.Is(err, core.ErrUnread) {
 					a.listFailures(r.Read.Failed)
 				}
 				if err != nil && len(r.Keys) == 0 {
 					return err
 				}
-				if len(r.Keys) > 0 && len(args)+len(seen) == 0 {
+				if len(r.Keys) > 0 && r.Read.Files+len(seen) == 0 {
 					a.Note("no file was searched: the numbers of versions that were made after the backup are used again")
 				}
 				return errors.Join(a.showRecovery(r), err)
@@ -112,7 +109,7 @@ func viewRecovery(r core.Recovery) recoveryView {
 			done.Skipped = &skippedView{k.Newest + 1, k.Seen}
 		}
 		if k.Where.File != "" {
-			done.SeenIn = fmt.Sprintf("%s:%d", k.Where.File, k.Where.Line)
+			done.SeenIn = k.Where.String()
 		}
 		v.Keys = append(v.Keys, done)
 	}
