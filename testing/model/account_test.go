@@ -22,6 +22,9 @@ type account struct {
 	// events are those that the history must have, in order.
 	events []string
 	uses   map[uint32]uint64
+	// highest is the highest number that a version ever had, in this store or in one
+	// that was lost.
+	highest uint32
 	// ends has what concerns the end of versions, filed the versions of which tokens
 	// are in the registered data, holders who may hold uses of which version, and
 	// unreturned the versions of which killed processes may have held some.
@@ -117,6 +120,7 @@ func (a *account) settleChange(process int, o op, got result) error {
 	if after != a.newestRecord() {
 		a.past = append(a.past, after)
 		a.events = append(a.events, events...)
+		a.highest = max(a.highest, after.newest())
 	}
 	if o.Kind == migrate {
 		return nil // no process is told, and none needs to know

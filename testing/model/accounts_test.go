@@ -3,8 +3,10 @@ package model
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/keyrotor/keyrotor/core/keyring"
 )
@@ -44,8 +46,9 @@ func (s *accounts) file(a *account, choose choose) error {
 		if len(a.tokens) == 0 {
 			break
 		}
-		// A census does not see the binary form.
-		if t := pick(choose, "token", a.tokens...); !keyring.IsBinary(t.bytes) && len(t.bytes) < 1000 {
+		// A census does not see the binary form, and finds fault with versions that are lost.
+		t := pick(choose, "token", a.tokens...)
+		if !keyring.IsBinary(t.bytes) && len(t.bytes) < 1000 && a.now().version(t.version) != nil {
 			text = append(append(text, t.bytes...), '\n')
 			a.filed = append(a.filed, t.version)
 		}
@@ -65,6 +68,33 @@ func (s *accounts) settleKEK(o op, got result) error {
 	if got.Class != ok || got.Moved != want {
 		return fmt.Errorf("%s of %s: %s (%s), %d wraps moved, want %d", o.Kind, o.To, got.outcome, got.Error, got.Moved, want)
 	}
+	return nil
+}
+
+// restore: the store is what it was when a copy of the account was made. Tokens that
+// were answered since are lost where their version is, which is never made again: the
+// account keeps them, and the highest number.
+func (a *account) restore(backup *account) {
+	after, events := backup.now().restore()
+	a.past, a.events = []*record{after}, append(slices.Clone(backup.events), events...)
+	a.views = make([]view, len(a.views))
+	a.uses, a.ends, a.roots = maps.Clone(backup.uses), maps.Clone(backup.ends), slices.Clone(backup.roots)
+	// Leases that were out at the backup are out again.
+	a.holders, a.unreturned, a.claimed = map[int]uint32{}, slices.Clone(backup.unreturned), false
+	for _, number := range backup.holders {
+		a.unreturned = append(a.unreturned, number)
+	}
+	a.trace = append(a.trace, fmt.Sprintf("restored: %s", after))
+}
+
+// settleRecovery: the key has a new primary, above every number ever seen.
+func (a *account) settleRecovery(primary uint32) error {
+	after, want, events := a.now().rotateTo(a.highest + 1)
+	a.trace = append(a.trace, fmt.Sprintf("recovered: version %d", primary))
+	if primary != want.Version {
+		return fmt.Errorf("recovered to version %d, want %d", primary, want.Version)
+	}
+	a.past, a.events, a.highest = append(a.past, after), append(a.events, events...), primary
 	return nil
 }
 

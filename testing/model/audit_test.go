@@ -112,6 +112,8 @@ func words(e history.Event) string {
 		return fmt.Sprintf("destroy_canceled of %d, is %s", e.Version, e.Details["to"])
 	case history.Destroyed:
 		return fmt.Sprintf("destroyed %d", e.Version)
+	case history.Restored:
+		return fmt.Sprintf("restored at %d", e.Version)
 	case history.RotationFailed, history.Rewrapped, history.ProviderAdded, history.ProviderRetired:
 		return ""
 	case history.ConfigChange:

@@ -181,6 +181,7 @@ func class(err error) string {
 		{keyring.ErrUnknownKey, unknownKey},
 		{keyring.ErrUnknownVersion, unknownVersion},
 		{keyring.ErrState, badState},
+		{rotation.ErrRestored, unrecovered},
 		{keyring.ErrNoPrimary, noPrimary},
 		{keyring.ErrUsageLimit, usageLimit},
 		{keyring.ErrAuthentication, wrong},

@@ -154,7 +154,8 @@ func drawToken(a *account, choose choose) op {
 		t = pick(choose, "late", a.tokens[max(0, len(a.tokens)-8):]...)
 	case 2:
 		compromised := slices.DeleteFunc(slices.Clone(a.tokens), func(t token) bool {
-			return a.now().version(t.version).state != keyring.Compromised
+			v := a.now().version(t.version)
+			return v == nil || v.state != keyring.Compromised
 		})
 		if len(compromised) > 0 {
 			t = pick(choose, "compromised", compromised...)

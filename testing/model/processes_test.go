@@ -31,11 +31,14 @@ const (
 
 // troupe is some processes on one store, and what the model knows of them.
 type troupe struct {
+	dir       string
 	config    string
 	store     *sqlite.Store
 	processes []*process
 	random    *rand.Rand
 	accounts
+	backups int
+	backup  *backup // the newest
 }
 
 // TestProcesses: whatever processes are asked to do, each answers as the model says,
@@ -59,7 +62,7 @@ func TestProcesses(t *testing.T) {
 		if t.Failed() {
 			t.Fatalf("in round %d of -seed %d", n, *seed)
 		}
-		tr.interlude(t)
+		tr.interlude(t, n)
 	}
 	tr.catchUp(t)
 	for _, p := range tr.processes {
@@ -77,19 +80,38 @@ func newTroupe(t *testing.T) *troupe {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	t.Setenv("TMPDIR", dir)
-	tr := &troupe{random: rand.New(rand.NewPCG(*seed, 1<<32))}
+	tr := &troupe{dir: dir, random: rand.New(rand.NewPCG(*seed, 1<<32))}
 	tr.config, err = core.Init(t.Context(), filepath.Join(dir, "kr"), core.InitOptions{PluginDir: pluginDir})
 	if err := errors.Join(err, tr.register(filepath.Join(dir, "data")), tr.configure(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	if tr.store, err = sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(filepath.Dir(tr.config), "keyrotor.db")}); err != nil {
-		t.Fatal(err)
-	}
+	tr.openStore(t)
 	t.Cleanup(func() { _ = tr.store.Close() })
 	for range processes {
 		tr.processes = append(tr.processes, startProcess(t, tr.config))
 	}
 	return tr
+}
+
+func (tr *troupe) database() string { return filepath.Join(filepath.Dir(tr.config), "keyrotor.db") }
+
+// openStore opens the store beside all processes.
+func (tr *troupe) openStore(t *testing.T) {
+	t.Helper()
+	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: tr.database()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.store = s
+}
+
+// with opens the configuration for the time of a call.
+func (tr *troupe) with(ctx context.Context, f func(*core.Keyrotor) error) error {
+	kr, err := core.Open(ctx, tr.config)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(kr), kr.Close())
 }
 
 // configure adds a second provider and registers the data.
@@ -103,12 +125,10 @@ func (tr *troupe) configure(ctx context.Context) error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	kr, err := core.Open(ctx, tr.config)
-	if err != nil {
+	return tr.with(ctx, func(kr *core.Keyrotor) error {
+		_, err := kr.CreateKEK(ctx, secondProvider)
 		return err
-	}
-	_, err = kr.CreateKEK(ctx, secondProvider)
-	return errors.Join(err, kr.Close())
+	})
 }
 
 func from(random *rand.Rand) choose {
@@ -192,68 +212,6 @@ func (tr *troupe) describe(t *testing.T, a *account) (result, error) {
 	return result{Record: recordOf(key).String(), Uses: key.Uses, newest: newest}, err
 }
 
-// interlude comes between rounds, when nothing is under way: processes come and go.
-func (tr *troupe) interlude(t *testing.T) {
-	t.Helper()
-	i := tr.random.IntN(processes)
-	for _, a := range tr.all {
-		if err := tr.file(a, from(tr.random)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	switch tr.random.IntN(4) {
-	case 0:
-		tr.replace(t, i, false)
-	case 1:
-		tr.replace(t, i, true)
-	case 2:
-		tr.crash(t, i)
-	default:
-		o := op{Kind: pick(from(tr.random), "kind", rotateKEK, rewrapKEK), To: pick(from(tr.random), "provider", firstProvider, secondProvider)}
-		got, err := await(tr.processes[i].ask(o))
-		if err == nil {
-			err = tr.settleKEK(o, got)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// replace ends a process and starts another one in its place.
-func (tr *troupe) replace(t *testing.T, i int, kill bool) {
-	t.Helper()
-	tr.processes[i].end(t, kill)
-	tr.processes[i] = startProcess(t, tr.config)
-	tr.restarted(i, kill)
-}
-
-// crash kills a process in the middle of an operation, which has taken place or not,
-// as the store tells.
-func (tr *troupe) crash(t *testing.T, i int) {
-	t.Helper()
-	a := pick(from(tr.random), "key", tr.all...)
-	o := a.draw(pick(from(tr.random), "kind", rotate, rotate, importVersion, setState, setMin, encrypt), from(tr.random))
-	came := tr.processes[i].ask(o)
-	<-time.After(time.Duration(tr.random.IntN(20_000)) * time.Microsecond)
-	tr.processes[i].Kill()
-	tr.processes[i].Wait()
-	var err error
-	select {
-	case got := <-came:
-		err = a.settle(i, o, got)
-	default:
-		var stored result
-		if stored, err = tr.describe(t, a); err == nil {
-			err = a.settleCrash(o, stored)
-		}
-	}
-	if err != nil {
-		t.Fatal(a.story(err))
-	}
-	tr.replace(t, i, true)
-}
-
 // catchUp waits until every process encrypts as the store says, without having been
 // told. By the design that takes the interval of its polling.
 func (tr *troupe) catchUp(t *testing.T) {
@@ -285,34 +243,41 @@ func (tr *troupe) catchUp(t *testing.T) {
 func (tr *troupe) audit(t *testing.T) {
 	t.Helper()
 	tokens, events, lost, outcomes := 0, 0, 0, map[string]int{}
-	kr, err := core.Open(t.Context(), tr.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range tr.all {
-		if err := a.audit(t.Context(), tr.store); err != nil {
-			t.Error(err)
-		}
-		fresh := newAccount(a.name, 1)
-		fresh.past = a.past
-		for _, token := range a.tokens {
-			o := op{Kind: decrypt, Token: token.bytes, AAD: token.aad, of: token.version, plain: token.plain}
-			if err := fresh.settle(0, o, (node{Engine: kr.Engine}).do(t.Context(), o)); err != nil {
-				lost++
-				t.Error(fresh.story(err))
+	err := tr.with(t.Context(), func(kr *core.Keyrotor) error {
+		for _, a := range tr.all {
+			if err := a.audit(t.Context(), tr.store); err != nil {
+				t.Error(err)
+			}
+			lost += a.openAll(t, node{Engine: kr.Engine})
+			tokens, events = tokens+len(a.tokens), events+len(a.events)
+			for name, n := range a.outcomes {
+				outcomes[name] += n
 			}
 		}
-		tokens, events = tokens+len(a.tokens), events+len(a.events)
-		for name, n := range a.outcomes {
-			outcomes[name] += n
-		}
-	}
-	if err := kr.Close(); err != nil {
+		return nil
+	})
+	if err != nil {
 		t.Error(err)
 	}
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(outcomes)) {
-		fmt.Fprintf(&b, "\n  %-32s %d", name, outcomes[name])
+		fmt.Fprintf(&b, "\n  %-40s %d", name, outcomes[name])
 	}
-	t.Logf("-seed %d: %d rounds, %d tokens, %d events, %d tokens lost; operations:%s", *seed, *rounds, tokens, events, lost, &b)
+	t.Logf("-seed %d: %d rounds, %d tokens, %d events; operations:%s\n  %-40s %d", *seed, *rounds, tokens, events, &b, "tokens lost", lost)
+}
+
+// openAll decrypts every token as a process does that knows nothing yet, and answers
+// how many it could not although it should.
+func (a *account) openAll(t *testing.T, n node) (lost int) {
+	t.Helper()
+	fresh := newAccount(a.name, 1)
+	fresh.past = a.past
+	for _, token := range a.tokens {
+		o := op{Kind: decrypt, Token: token.bytes, AAD: token.aad, of: token.version, plain: token.plain}
+		if err := fresh.settle(0, o, n.do(t.Context(), o)); err != nil {
+			lost++
+			t.Error(fresh.story(err))
+		}
+	}
+	return lost
 }

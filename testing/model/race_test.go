@@ -86,15 +86,20 @@ func (a *account) settleStored(stored result) error {
 func (a *account) settleCrash(o op, stored result) error {
 	a.trace = append(a.trace, fmt.Sprintf("killed in the middle: %s", o))
 	a.claimed = a.claimed || o.Kind == rotate || o.Kind == importVersion
+	if o.Kind == encrypt { // it may hold uses by now
+		a.unreturned = append(a.unreturned, a.now().primary)
+		return a.settleStored(stored)
+	}
 	before := a.settleStored(stored)
-	if before == nil || o.Kind == encrypt {
-		return before
+	if before == nil {
+		return nil
 	}
 	after, want, events := a.change(o)
 	if want.Class != ok {
 		return before
 	}
 	a.past, a.events = append(a.past, after), append(a.events, events...)
+	a.highest = max(a.highest, after.newest())
 	if o.Kind == importVersion {
 		a.roots = append(a.roots, o.Root)
 	}

@@ -18,6 +18,8 @@ type record struct {
 	block    bool
 	limit    uint64
 	with     string // the provider that wraps every version that is not destroyed
+	// restored: it came out of a backup, and encrypts nothing until it is recovered.
+	restored bool
 }
 
 type version struct {
@@ -47,6 +49,7 @@ const (
 	rotated        = "rotated"
 	weak           = "weak"
 	notWrapped     = "not wrapped"
+	unrecovered    = "restored"
 	gate           = "gate: " // and the reasons, with a + between them
 )
 
@@ -122,7 +125,10 @@ func (r *record) newest() uint32 { return r.versions[len(r.versions)-1].number }
 
 // encrypt predicts an encryption by whoever knows this record.
 func (r *record) encrypt() outcome {
-	if r.primary == 0 {
+	switch {
+	case r.restored:
+		return refused(unrecovered)
+	case r.primary == 0:
 		return refused(noPrimary)
 	}
 	return outcome{Version: r.primary}
@@ -144,11 +150,18 @@ func (r *record) decrypt(number uint32) outcome {
 
 // rotate predicts a rotation.
 func (r *record) rotate() (*record, outcome, []string) {
+	if r.restored {
+		return r, refused(unrecovered), nil
+	}
+	return r.rotateTo(r.newest() + 1)
+}
+
+func (r *record) rotateTo(number uint32) (*record, outcome, []string) {
 	after := r.clone()
+	after.restored = false
 	if v := after.version(r.primary); v != nil {
 		v.state = keyring.Deactivated
 	}
-	number := r.newest() + 1
 	after.versions = append(after.versions, version{number: number, state: keyring.Active})
 	after.primary = number
 	return after, outcome{Version: number}, []string{
@@ -161,6 +174,8 @@ func (r *record) rotate() (*record, outcome, []string) {
 func (r *record) set(number uint32, to keyring.State) (*record, outcome, []string) {
 	v := r.version(number)
 	switch {
+	case r.restored && to == keyring.Active:
+		return r, refused(unrecovered), nil
 	case v == nil:
 		return r, refused(unknownVersion), nil
 	case v.state == to:
@@ -233,6 +248,17 @@ func (r *record) end(k kind, number uint32) (*record, outcome, []string) {
 		return r, refused(badState), nil
 	}
 	return after, outcome{}, []string{event}
+}
+
+// restore predicts what a backup of the record is once it is restored.
+func (r *record) restore() (*record, []string) {
+	after := r.clone()
+	after.restored = true
+	if v := after.version(r.primary); v != nil {
+		v.state = keyring.Deactivated
+	}
+	after.primary = 0
+	return after, []string{fmt.Sprintf("restored at %d", r.newest())}
 }
 
 // migrate predicts a migration to a provider from the other one. Events about wraps
