@@ -26,7 +26,7 @@ func brokenStores() map[string]func(*testing.T, patient) []expected {
 			remove(t, p.file("keyrotor.db"))
 			return append([]expected{noWraps, {
 				doctor.Fail, "store.file", p.file("keyrotor.db"), "the store does not exist",
-				"mount or restore it; if there never was one, `keyrotor key create NAME` makes one with its first key",
+				"mount it, or `keyrotor backup restore FILE` brings it back; if there never was one, `keyrotor key create NAME` makes one with its first key",
 			}}, unreadable...)
 		},
 		"store of another program": func(t *testing.T, p patient) []expected {

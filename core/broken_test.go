@@ -63,6 +63,16 @@ func brokenConfigs() map[string]func(*testing.T, patient) []expected {
 				"chmod 600 " + p.config + `, or take it from env("NAME") or file("path")`,
 			}}, noKEK("second")...)
 		},
+		"data gone": func(t *testing.T, p patient) []expected {
+			appendTo(t, p.config, "data \"files\" \"app\" {\n  paths = [\"app\", \"lost\", \"values.env\"]\n}\n")
+			if err := errors.Join(os.Mkdir(p.file("app"), 0o700), os.WriteFile(p.file("values.env"), nil, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			return []expected{{
+				doctor.Fail, "config.data", p.file("lost"), "no such file",
+				"mount it, or let this user read it, or take it out of the data block: no key version can be destroyed while it is not searched",
+			}}
+		},
 		"init cut off": func(t *testing.T, p patient) []expected {
 			return []expected{left(t, p.file(".init-1.hcl"), "config.leftovers")}
 		},

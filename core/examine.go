@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/fips140"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -157,7 +159,29 @@ func (x *examination) examineConfig(ctx context.Context) []doctor.Finding {
 	if folder := lookAt(x.file.Dir); folder != nil {
 		findings = append(findings, doctor.ConfigFiles(*folder, files, inline)...)
 	}
-	return append(findings, doctor.ConfigLeftovers(x.file.Dir, drafts(x.file.Dir), x.now)...)
+	findings = append(findings, doctor.ConfigLeftovers(x.file.Dir, drafts(x.file.Dir), x.now)...)
+	return append(findings, doctor.Data(x.file.DataPaths(), readable)...)
+}
+
+// readable tries to begin to read a file or folder.
+func readable(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() && !info.IsDir() {
+		return fmt.Errorf("%s is neither a file nor a folder", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		if _, err = f.ReadDir(1); errors.Is(err, io.EOF) {
+			err = nil // it is empty
+		}
+	}
+	return errors.Join(err, f.Close())
 }
 
 // drafts lists what Init leaves behind when it is killed.

@@ -150,7 +150,7 @@ func expectFindings(t *testing.T, what string, got []doctor.Finding, want []expe
 }
 
 const (
-	restoreIt = "keep the file for examination and restore the newest backup"
+	restoreIt = "move the file away for examination, then run `keyrotor backup restore FILE` with the newest backup"
 	findOut   = "find out who changed the database; " + restoreIt
 )
 

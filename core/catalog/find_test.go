@@ -151,7 +151,7 @@ func TestSocketDirSkipsLongPaths(t *testing.T) {
 // TestCheckSockets: what a start would meet is told before it, and nothing stays.
 func TestCheckSockets(t *testing.T) {
 	h := newHost(t, nil)
-	if folder, err := h.Catalog.CheckSockets(); err != nil || folder != h.sockets {
+	if folder, err := h.CheckSockets(); err != nil || folder != h.sockets {
 		t.Errorf("sockets go to %s, %v; want %s", folder, err, h.sockets)
 	}
 	if left, err := os.ReadDir(h.sockets); err != nil || len(left) != 0 {
@@ -160,7 +160,7 @@ func TestCheckSockets(t *testing.T) {
 	if err := os.RemoveAll(h.sockets); err != nil {
 		t.Fatal(err)
 	}
-	if folder, err := h.Catalog.CheckSockets(); err == nil || !strings.Contains(err.Error(), "set TMPDIR to a short path") {
+	if folder, err := h.CheckSockets(); err == nil || !strings.Contains(err.Error(), "set TMPDIR to a short path") {
 		t.Errorf("without the folder: %q, %v", folder, err)
 	}
 }

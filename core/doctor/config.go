@@ -15,6 +15,7 @@ const (
 	configDeprecated  check = "config.deprecated"
 	configPermissions check = "config.permissions"
 	configLeftovers   check = "config.leftovers"
+	configData        check = "config.data"
 )
 
 // Config says whether a config file was read, and what is wrong in it. The error is
@@ -58,6 +59,21 @@ func Deprecated(warnings []config.Problem) []Finding {
 	var findings []Finding
 	for _, w := range warnings {
 		findings = append(findings, configDeprecated.warn(configPlace(w), w.Summary, w.Detail))
+	}
+	return findings
+}
+
+// Data says of each path of the data blocks whether it can be read; the error is that
+// of trying to.
+func Data(paths []string, err func(path string) error) []Finding {
+	var findings []Finding
+	for _, path := range paths {
+		if err := err(path); err != nil {
+			findings = append(findings, configData.fail(path, err.Error(),
+				"mount it, or let this user read it, or take it out of the data block: no key version can be destroyed while it is not searched"))
+		} else {
+			findings = append(findings, configData.ok(path, "it can be read"))
+		}
 	}
 	return findings
 }

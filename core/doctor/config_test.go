@@ -36,6 +36,20 @@ warn config.deprecated [k.hcl:3:5] attribute "tls" is deprecated
 `)
 }
 
+func TestData(t *testing.T) {
+	expect(t, "data", Data([]string{"/a", "/b"}, func(path string) error {
+		if path == "/b" {
+			return errors.New("open /b: permission denied")
+		}
+		return nil
+	}), `
+ok config.data [/a] it can be read
+fail config.data [/b] open /b: permission denied
+  -> mount it, or let this user read it, or take it out of the data block: no key version can be destroyed while it is not searched
+`)
+	expect(t, "none", Data(nil, nil), "")
+}
+
 func TestConfigFiles(t *testing.T) {
 	secret := []config.Problem{{File: "k.hcl", Line: 12, Column: 3, Summary: `attribute "passphrase" is a secret`, Detail: `take it from env("NAME")`}}
 	for name, c := range map[string]struct {

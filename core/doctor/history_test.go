@@ -84,8 +84,8 @@ func TestHistory(t *testing.T) {
 		sequence = "ok history.sequence [] 4 events without a gap\n"
 		columns  = "ok history.columns [] every event is found by what its bytes say\n"
 		clock    = "ok history.clock [] the newest event is of 2026-03-01T12:00:00Z\n"
-		find     = "  -> find out who changed the database; keep the file for examination and restore the newest backup\n"
-		restored = "  -> keep the file for examination and restore the newest backup\n"
+		find     = "  -> find out who changed the database; RESTORE\n"
+		restored = "  -> RESTORE\n"
 	)
 	fine := written(t, four()...)
 	tree := fmt.Sprintf("ok history.tree [] the events make the tree that is stored, root %v\n", fine.root)

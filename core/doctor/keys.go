@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store"
 )
 
@@ -26,6 +28,7 @@ type KeyReader interface {
 	ID() keyring.StoreID
 	Names(ctx context.Context) ([]string, error)
 	Key(ctx context.Context, name string) (store.Key, error)
+	Events(ctx context.Context, q history.Query) (history.Page, error)
 }
 
 // Wraps counts, by provider and key-encryption key, the wraps of the versions that
@@ -54,6 +57,7 @@ func Keys(ctx context.Context, r KeyReader, c Circumstances) ([]Finding, Wraps) 
 			continue
 		}
 		e.examine(key)
+		e.primary(key, rotation.CheckRestored(ctx, r, &key.Record))
 	}
 	if !whole {
 		e.wraps = nil
@@ -106,7 +110,6 @@ func (e *keyExamination) all(keys int) []Finding {
 
 func (e *keyExamination) examine(key store.Key) {
 	e.record(key)
-	e.primary(key)
 	e.states(key)
 	for i := range key.Versions {
 		e.version(key.Name, &key.Versions[i])
@@ -132,10 +135,19 @@ func (e *keyExamination) record(key store.Key) {
 	}
 }
 
-func (e *keyExamination) primary(key store.Key) {
+// primary looks whether the key can encrypt. The error says why it may not be rotated
+// like any other.
+func (e *keyExamination) primary(key store.Key, restored error) {
 	rotate := "run `keyrotor key rotate " + key.Name + "`"
 	v, err := key.PrimaryVersion()
-	if err != nil {
+	switch {
+	case errors.Is(restored, rotation.ErrRestored):
+		e.found(keyPrimary.fail(key.Name, restored.Error(), "run `keyrotor recover`"))
+		return
+	case restored != nil:
+		e.found(keyPrimary.fail(key.Name, restored.Error(), restore))
+		return
+	case err != nil:
 		e.found(keyPrimary.fail(key.Name, "no version encrypts", rotate))
 		return
 	}
@@ -151,26 +163,20 @@ func (e *keyExamination) primary(key store.Key) {
 
 // states lists the versions that somebody has still to act on.
 func (e *keyExamination) states(key store.Key) {
-	numbers := func(s keyring.State) string {
-		var list []string
-		for i := range key.Versions {
-			if key.Versions[i].State == s {
-				list = append(list, fmt.Sprint(key.Versions[i].Number))
+	for i := range key.Versions {
+		v := &key.Versions[i]
+		switch v.State {
+		case keyring.Compromised:
+			reads := "and still opens its ciphertexts"
+			if key.Settings.BlockReads {
+				reads = "and reads of it are blocked"
 			}
+			e.found(keyVersions.warn(key.Name, fmt.Sprintf("version %d is compromised, %s", v.Number, reads),
+				fmt.Sprintf("run `keyrotor reencrypt PATH...` over all that holds its ciphertexts, then `keyrotor key destroy schedule %s %d`", key.Name, v.Number)))
+		case keyring.Suspended:
+			e.found(keyVersions.warn(key.Name, fmt.Sprintf("version %d is suspended, so its ciphertexts do not open", v.Number),
+				fmt.Sprintf("decide what becomes of it: `keyrotor key state %s %d deactivated` lets it decrypt again", key.Name, v.Number)))
 		}
-		return strings.Join(list, ", ")
-	}
-	if list := numbers(keyring.Compromised); list != "" {
-		reads := "and still opens its ciphertexts"
-		if key.Settings.BlockReads {
-			reads = "and reads are blocked"
-		}
-		e.found(keyVersions.warn(key.Name, fmt.Sprintf("compromised, %s: version %s", reads, list),
-			"run `keyrotor reencrypt PATH...` over everything that holds its ciphertexts"))
-	}
-	if list := numbers(keyring.Suspended); list != "" {
-		e.found(keyVersions.warn(key.Name, "suspended, so its ciphertexts do not open: version "+list,
-			"decide what becomes of it: see `keyrotor key show "+key.Name+"`"))
 	}
 }
 

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store"
 )
 
@@ -19,6 +22,9 @@ type keyStore struct {
 	keys   map[string]store.Key
 	broken map[string]error
 	err    error
+	// restored is the event of the restoration, if the store came out of a backup.
+	restored *history.Event
+	eventErr error
 }
 
 func (s keyStore) ID() keyring.StoreID { return keyring.StoreID{1} }
@@ -29,6 +35,14 @@ func (s keyStore) Names(context.Context) ([]string, error) {
 
 func (s keyStore) Key(_ context.Context, name string) (store.Key, error) {
 	return s.keys[name], s.broken[name]
+}
+
+func (s keyStore) Events(_ context.Context, q history.Query) (history.Page, error) {
+	if s.restored == nil || q.Type != history.Restored {
+		return history.Page{}, s.eventErr
+	}
+	b, err := s.restored.Encode()
+	return history.Page{Events: []json.RawMessage{b}}, err
 }
 
 // sealed is a key with a record that its newest event describes: version 1 is
@@ -74,6 +88,7 @@ func inOrder(keys string, without ...string) string {
 }
 
 func TestKeys(t *testing.T) {
+	const compromised = "  -> run `keyrotor reencrypt PATH...` over all that holds its ciphertexts, then `keyrotor key destroy schedule payments 1`\n"
 	two := []string{"local", "second"}
 	for name, c := range map[string]struct {
 		change func(*store.Key)
@@ -91,24 +106,24 @@ warn key.uses [payments] version 2 has 51 of 100 uses
 fail key.uses [payments] version 2 has 100 of 100 uses, and encrypts no more
   -> run `[1:] + "`keyrotor key rotate payments`\n"},
 		"compromised": {func(k *store.Key) { _ = k.SetState(1, keyring.Compromised, k.Created) }, Circumstances{Providers: two}, inOrder("1 key", "versions") + `
-warn key.versions [payments] compromised, and still opens its ciphertexts: version 1
-  -> run `[1:] + "`keyrotor reencrypt PATH...`" + ` over everything that holds its ciphertexts
-`},
+warn key.versions [payments] version 1 is compromised, and still opens its ciphertexts
+`[1:] + compromised},
 		"compromised and blocked": {func(k *store.Key) {
 			_ = k.SetState(1, keyring.Compromised, k.Created)
 			k.Settings.BlockReads = true
 		}, Circumstances{Providers: two}, inOrder("1 key", "versions") + `
-warn key.versions [payments] compromised, and reads are blocked: version 1
-  -> run `[1:] + "`keyrotor reencrypt PATH...`" + ` over everything that holds its ciphertexts
-`},
+warn key.versions [payments] version 1 is compromised, and reads of it are blocked
+`[1:] + compromised},
 		"suspended": {func(k *store.Key) {
 			_ = k.SetState(1, keyring.Suspended, k.Created)
 			_ = k.SetState(2, keyring.Suspended, k.Created)
 		}, Circumstances{Providers: two}, inOrder("1 key", "primary", "versions") + `
+warn key.versions [payments] version 1 is suspended, so its ciphertexts do not open
+  -> decide what becomes of it: `[1:] + "`keyrotor key state payments 1 deactivated`" + ` lets it decrypt again
+warn key.versions [payments] version 2 is suspended, so its ciphertexts do not open
+  -> decide what becomes of it: ` + "`keyrotor key state payments 2 deactivated`" + ` lets it decrypt again
 fail key.primary [payments] no version encrypts
-  -> run `[1:] + "`keyrotor key rotate payments`" + `
-warn key.versions [payments] suspended, so its ciphertexts do not open: version 1, 2
-  -> decide what becomes of it: see ` + "`keyrotor key show payments`\n"},
+  -> run ` + "`keyrotor key rotate payments`\n"},
 		"provider gone": {nil, Circumstances{Providers: []string{"second"}}, inOrder("1 key", "wraps", "providers") + `
 fail key.wraps [payments] version 1 is wrapped by local alone, which the config does not have: nothing opens its ciphertexts
   -> add the block of provider local to the config again
@@ -125,9 +140,9 @@ warn key.wraps [payments] version 2 is wrapped by old, too, which the config doe
 `[1:]},
 		"no wrap": {func(k *store.Key) { k.Versions[0].Wraps = nil }, Circumstances{Providers: two}, inOrder("1 key", "record", "wraps") + `
 fail key.record [payments] keyring: version 1 of key "payments" has no wrap
-  -> keep the file for examination and restore the newest backup
+  -> RESTORE
 fail key.wraps [payments] version 1 has no wrap: nothing opens its ciphertexts
-  -> keep the file for examination and restore the newest backup
+  -> RESTORE
 `[1:]},
 		"destroyed": {func(k *store.Key) {
 			_ = k.SetState(1, keyring.Quarantined, k.Created)
@@ -161,11 +176,11 @@ func TestKeyRecords(t *testing.T) {
 	findings, wraps := Keys(t.Context(), s, Circumstances{Providers: []string{"local"}})
 	expect(t, "records", findings, inOrder("5 keys", "record")+fmt.Sprintf(`
 fail key.record [edited] integrity check failed: the stored record of key "edited" has digest %s, and its newest event says %s: restore a backup, or find out who changed the database
-  -> find out who changed the database; keep the file for examination and restore the newest backup
+  -> find out who changed the database; RESTORE
 fail key.record [newer] written by a newer build of Keyrotor: the digest of key "newer" is "v9:00"; use a newer build
   -> use the build that wrote it, or a newer one
 fail key.record [torn] the store is damaged
-  -> keep the file for examination and restore the newest backup
+  -> RESTORE
 fail key.record [unread] the store has a schema that this build does not know
   -> use the build that wrote it, or a newer one
 `[1:], edited.Digest(keyring.StoreID{1}), digest))
@@ -175,11 +190,26 @@ fail key.record [unread] the store has a schema that this build does not know
 	findings, wraps = Keys(t.Context(), keyStore{err: store.ErrCorrupt}, Circumstances{})
 	expect(t, "names", findings, `
 fail key.record [] the store is damaged
-  -> keep the file for examination and restore the newest backup
+  -> RESTORE
 `)
 	if wraps != nil {
 		t.Errorf("wraps of nothing: %v", wraps)
 	}
+}
+
+// TestRestoredKeys: a key out of a backup is not to be rotated like any other.
+func TestRestoredKeys(t *testing.T) {
+	s := keyStore{
+		keys:     map[string]store.Key{"payments": sealed("payments", func(k *store.Key) { _ = k.SetState(2, keyring.Deactivated, k.Created) })},
+		restored: &history.Event{Type: history.Restored, Version: 2, Details: map[string]string{"backup": "b7", "backup_created": "2026-03-01T12:00:00Z"}},
+	}
+	with := Circumstances{Providers: []string{"local"}}
+	findings, _ := Keys(t.Context(), s, with)
+	expect(t, "restored", findings, inOrder("1 key", "primary")+"fail key.primary [payments] "+
+		rotation.CheckRestored(t.Context(), s, &keyring.Record{Name: "payments", Versions: s.keys["payments"].Versions}).Error()+"\n  -> run `keyrotor recover`\n")
+	s.restored, s.eventErr = nil, store.ErrCorrupt
+	findings, _ = Keys(t.Context(), s, with)
+	expect(t, "unread", findings, inOrder("1 key", "primary")+"fail key.primary [payments] the store is damaged\n  -> RESTORE\n")
 }
 
 // TestKeyWraps: what is destroyed is not counted, nor what no provider opens.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os/exec"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -91,14 +90,14 @@ warn pending.outbox [pending] 12 rows are waiting to be delivered, the oldest fo
 warn pending.outbox [terminal] 2 rows are never delivered, because the target is gone
   -> nothing can be done for them; the history in the store has all events
 `[1:]},
-		"damage": {desk{err: store.ErrCorrupt}, strings.ReplaceAll(`
+		"damage": {desk{err: store.ErrCorrupt}, `
 fail pending.claims [] the store is damaged
-  -> R
+  -> RESTORE
 fail pending.leases [] the store is damaged
-  -> R
+  -> RESTORE
 fail pending.outbox [] the store is damaged
-  -> R
-`[1:], "R", "keep the file for examination and restore the newest backup")},
+  -> RESTORE
+`},
 	} {
 		expect(t, name, Pending(t.Context(), c.desk, noon), c.want)
 	}

@@ -100,7 +100,7 @@ func (p Plugin) examine() Finding {
 	case errors.Is(p.Err, fs.ErrNotExist):
 		return pluginsPinned.fail(p.Type, p.Path+" is not there", fmt.Sprintf("put the binary that was pinned into %s", filepath.Dir(p.Path)))
 	default:
-		return pluginsPinned.fail(p.Type, p.Err.Error(), fmt.Sprintf("correct that, then run `keyrotor plugin verify`"))
+		return pluginsPinned.fail(p.Type, p.Err.Error(), "correct that, then run `keyrotor plugin verify`")
 	}
 }
 

@@ -100,7 +100,7 @@ func (c check) skip(subject, why string) Finding {
 }
 
 // restore is what to do about a store that cannot be trusted.
-const restore = "keep the file for examination and restore the newest backup"
+const restore = "move the file away for examination, then run `keyrotor backup restore FILE` with the newest backup"
 
 // count says "1 key" or "2 keys".
 func count[N int | int64 | uint64](n N, what string) string {

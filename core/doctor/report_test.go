@@ -19,11 +19,14 @@ func lines(findings []Finding) string {
 	return b.String()
 }
 
-// expect compares findings with what is written down of them.
+// expect compares findings with what is written down of them. RESTORE stands for what
+// to do about a store that cannot be trusted.
 func expect(t *testing.T, what string, findings []Finding, want string) {
 	t.Helper()
-	if got := lines(findings); got != strings.TrimLeft(want, "\n") {
-		t.Errorf("%s:\ngot\n%swant\n%s", what, got, strings.TrimLeft(want, "\n"))
+	want = strings.ReplaceAll(strings.TrimLeft(want, "\n"), "RESTORE",
+		"move the file away for examination, then run `keyrotor backup restore FILE` with the newest backup")
+	if got := lines(findings); got != want {
+		t.Errorf("%s:\ngot\n%swant\n%s", what, got, want)
 	}
 	for _, f := range findings {
 		if (f.Status == OK || f.Status == Skipped) != (f.Next == "") {

@@ -69,14 +69,14 @@ func leftovers(c check, folder string, drafts []fs.FileInfo, now time.Time) []Fi
 }
 
 func missing(f sqlite.Files) Finding {
-	const makes = "`keyrotor key create NAME` makes one with its first key"
+	const makes = "`keyrotor backup restore FILE` brings it back; if there never was one, `keyrotor key create NAME` makes one with its first key"
 	switch {
 	case f.Folder == nil:
-		return storeFile.fail(f.Path, "neither the store nor its folder exists", "mount or restore it; if there never was one, create the folder, and "+makes)
+		return storeFile.fail(f.Path, "neither the store nor its folder exists", "mount the folder, or create it: then "+makes)
 	case f.Log != nil:
-		return storeFile.fail(f.Path, "the store is gone, and its write-ahead log is still there", "keep what is left for examination and restore the newest backup")
+		return storeFile.fail(f.Path, "the store is gone, and its write-ahead log is still there", restore)
 	default:
-		return storeFile.fail(f.Path, "the store does not exist", "mount or restore it; if there never was one, "+makes)
+		return storeFile.fail(f.Path, "the store does not exist", "mount it, or "+makes)
 	}
 }
 

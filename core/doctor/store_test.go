@@ -17,6 +17,7 @@ func TestStoreFiles(t *testing.T) {
 	file := func(mode fs.FileMode) fs.FileInfo { return fileAt(t, "keyrotor.db", mode, 8192, now) }
 	folder := func(mode fs.FileMode) fs.FileInfo { return fileAt(t, "k", fs.ModeDir|mode, 0, now) }
 	const present = "ok store.file [/k/keyrotor.db] 8 KiB\n"
+	const makes = "`keyrotor backup restore FILE` brings it back; if there never was one, `keyrotor key create NAME` makes one with its first key"
 	const private = "ok store.permissions [/k/keyrotor.db] mode 0600, folder 0700\n"
 	for name, c := range map[string]struct {
 		files sqlite.Files
@@ -31,15 +32,15 @@ fail store.file [/k/keyrotor.db] stat: permission denied
 `, false},
 		"no folder": {sqlite.Files{}, nil, `
 fail store.file [/k/keyrotor.db] neither the store nor its folder exists
-  -> mount or restore it; if there never was one, create the folder, and ` + "`keyrotor key create NAME`" + ` makes one with its first key
+  -> mount the folder, or create it: then ` + makes + `
 `, false},
 		"no store": {sqlite.Files{Folder: folder(0o700)}, nil, `
 fail store.file [/k/keyrotor.db] the store does not exist
-  -> mount or restore it; if there never was one, ` + "`keyrotor key create NAME`" + ` makes one with its first key
+  -> mount it, or ` + makes + `
 `, false},
 		"log alone": {sqlite.Files{Folder: folder(0o700), Log: file(0o600)}, nil, `
 fail store.file [/k/keyrotor.db] the store is gone, and its write-ahead log is still there
-  -> keep what is left for examination and restore the newest backup
+  -> RESTORE
 `, false},
 		"open to others": {sqlite.Files{Folder: folder(0o777), Database: file(0o640), Log: file(0o604), Shared: file(0o600)}, nil, present + `
 fail store.permissions [/k/keyrotor.db] mode 0640 lets other users at it
@@ -81,7 +82,7 @@ func TestStoreRefused(t *testing.T) {
 fail store.readable [/k/keyrotor.db] inspect: not a Keyrotor store: id 7
   -> correct "path" in the config's storage block
 fail store.readable [/k/keyrotor.db] inspect: the store is damaged: page 3
-  -> keep the file for examination and restore the newest backup
+  -> RESTORE
 fail store.readable [/k/keyrotor.db] cannot open the file
   -> let this user read and write the file and its folder
 `)
@@ -120,7 +121,7 @@ func TestDatabase(t *testing.T) {
 		whole      = "ok store.integrity [/k/keyrotor.db] 29 pages of 4 KiB, 2 of them free (quick check; --deep compares the indexes, too)\n"
 		references = "ok store.references [/k/keyrotor.db] every row refers to one that exists\n"
 		log        = "ok store.log [/k/keyrotor.db-wal] there is none: nobody has the store open, and all is in the file\n"
-		restored   = "  -> keep the file for examination and restore the newest backup\n"
+		restored   = "  -> RESTORE\n"
 	)
 	for name, c := range map[string]struct {
 		i    inspection
@@ -147,7 +148,7 @@ fail store.schema [/k/keyrotor.db] the store has a schema that this build does n
 			inspection{has: 1, objects: []string{"index a is missing", "trigger b does not belong there"}},
 			nil, false,
 			"fail store.schema [/k/keyrotor.db] index a is missing; trigger b does not belong there\n" +
-				"  -> find out who changed the database; keep the file for examination and restore the newest backup\n" + whole + references + log,
+				"  -> find out who changed the database; RESTORE\n" + whole + references + log,
 		},
 		"schema unread": {
 			inspection{has: 2, uncompared: store.ErrCorrupt},

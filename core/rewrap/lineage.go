@@ -37,7 +37,7 @@ type mention struct {
 func (l *Lineage) Add(e history.Event) {
 	for kekID, version := range kekVersionsOf(e) {
 		now := mention{e.Seq, version}
-		switch e.Type {
+		switch e.Type { //nolint:exhaustive // the others tell nothing of a KEK
 		case history.KEKRotated, history.KEKRotatedExternally:
 			if l.rotations == nil {
 				l.rotations = make(map[string][]mention)

@@ -22,10 +22,15 @@ import (
 // keyring.ErrNoPrimary too.
 var ErrRestored = fmt.Errorf("%w since it was restored from a backup", keyring.ErrNoPrimary)
 
+// Events reads the history.
+type Events interface {
+	Events(ctx context.Context, q history.Query) (history.Page, error)
+}
+
 // CheckRestored fails with ErrRestored if no version was made since the key came out
 // of a backup. Whoever gives a key a primary asks first; a key that has one needs
 // no look at the history.
-func CheckRestored(ctx context.Context, events store.Events, r *keyring.Record) error {
+func CheckRestored(ctx context.Context, events Events, r *keyring.Record) error {
 	if r.Primary != 0 {
 		return nil
 	}

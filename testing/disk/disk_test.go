@@ -4,7 +4,6 @@ package disk
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -93,20 +92,4 @@ func (v vault) encrypt(ctx context.Context, name, value string) (token string, e
 		return err
 	})
 	return token, err
-}
-
-// exec changes the store behind Keyrotor's back.
-func (v vault) exec(t *testing.T, statements ...string) {
-	t.Helper()
-	db, err := sql.Open("sqlite", v.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	db.SetMaxOpenConns(1)
-	for _, s := range statements {
-		if _, err := db.ExecContext(t.Context(), s); err != nil {
-			t.Fatalf("%s: %v", s, err)
-		}
-	}
 }

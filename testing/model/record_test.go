@@ -233,7 +233,8 @@ func (r *record) end(k kind, number uint32) (*record, outcome, []string) {
 	quarantined := v.state == keyring.Quarantined
 	mayEnd := v.state == keyring.Deactivated || v.state == keyring.Suspended || v.state == keyring.Compromised
 	after := r.clone()
-	changed, event := after.version(number), ""
+	changed := after.version(number)
+	var event string
 	switch {
 	case k == schedule && mayEnd:
 		*changed = version{number, keyring.Quarantined, v.state}

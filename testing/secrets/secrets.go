@@ -115,19 +115,19 @@ func plant(v reflect.Value, planted []byte, depth int) bool {
 		return false
 	}
 	if !v.CanSet() && v.CanAddr() {
-		v = reflect.NewAt(v.Type(), unsafe.Pointer(v.UnsafeAddr())).Elem() //nolint:gosec // G103: to reach unexported fields is the point
+		v = reflect.NewAt(v.Type(), unsafe.Pointer(v.UnsafeAddr())).Elem()
 	}
 	if v.Type() == secretType {
 		v.Set(reflect.ValueOf(secret.New(bytes.Clone(planted))))
 		return true
 	}
-	switch v.Kind() { //nolint:exhaustive // the others have no room
+	switch v.Kind() {
 	case reflect.Struct:
-		any := false
-		for i := range v.NumField() {
-			any = plant(v.Field(i), planted, depth+1) || any
+		found := false
+		for _, field := range v.Fields() {
+			found = plant(field, planted, depth+1) || found
 		}
-		return any
+		return found
 	case reflect.Pointer:
 		return replace(v, reflect.New(v.Type().Elem()), planted, depth)
 	case reflect.Slice:

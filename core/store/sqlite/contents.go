@@ -3,10 +3,12 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/store"
 )
@@ -17,6 +19,7 @@ type reads interface {
 	Names(ctx context.Context) ([]string, error)
 	Key(ctx context.Context, name string) (store.Key, error)
 	Intents(ctx context.Context) ([]store.Intent, error)
+	Events(ctx context.Context, q history.Query) (history.Page, error)
 	Root(ctx context.Context) (size uint64, root tlog.Hash, err error)
 }
 
@@ -74,14 +77,13 @@ type nodes struct {
 }
 
 func readNodes(ctx context.Context, tx *sql.Tx) (*nodes, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT idx, hash FROM log_hashes ORDER BY idx`)
+	rows, err := tx.QueryContext(ctx, `SELECT idx, hash FROM log_hashes ORDER BY idx`) //nolint:rowserrcheck // next does
 	if err != nil {
 		return nil, err
 	}
 	n := &nodes{rows: rows}
 	if err := n.next(); err != nil {
-		rows.Close()
-		return nil, err
+		return nil, errors.Join(err, rows.Close()) //nolint:sqlclosecheck // else the caller closes them
 	}
 	return n, nil
 }

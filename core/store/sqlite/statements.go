@@ -26,7 +26,7 @@ func (s *statements) compile(ctx context.Context) {
 	s.met = nil
 	s.mu.Unlock()
 	for _, query := range met {
-		stmt, err := s.db.PrepareContext(ctx, query)
+		stmt, err := s.db.PrepareContext(ctx, query) //nolint:sqlclosecheck // it ends with the writer
 		s.mu.Lock()
 		if err != nil {
 			delete(s.compiled, query)
@@ -58,21 +58,21 @@ type writeTx struct {
 
 func (tx writeTx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	if stmt := tx.statements.find(query); stmt != nil {
-		return tx.StmtContext(ctx, stmt).ExecContext(ctx, args...)
+		return tx.StmtContext(ctx, stmt).ExecContext(ctx, args...) //nolint:sqlclosecheck // it ends with the transaction
 	}
 	return tx.Tx.ExecContext(ctx, query, args...)
 }
 
 func (tx writeTx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	if stmt := tx.statements.find(query); stmt != nil {
-		return tx.StmtContext(ctx, stmt).QueryContext(ctx, args...)
+		return tx.StmtContext(ctx, stmt).QueryContext(ctx, args...) //nolint:sqlclosecheck // likewise
 	}
 	return tx.Tx.QueryContext(ctx, query, args...)
 }
 
 func (tx writeTx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	if stmt := tx.statements.find(query); stmt != nil {
-		return tx.StmtContext(ctx, stmt).QueryRowContext(ctx, args...)
+		return tx.StmtContext(ctx, stmt).QueryRowContext(ctx, args...) //nolint:sqlclosecheck // likewise
 	}
 	return tx.Tx.QueryRowContext(ctx, query, args...)
 }
