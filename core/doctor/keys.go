@@ -165,7 +165,7 @@ func (e *keyExamination) primary(key store.Key, restored error) {
 func (e *keyExamination) states(key store.Key) {
 	for i := range key.Versions {
 		v := &key.Versions[i]
-		switch v.State {
+		switch v.State { //nolint:exhaustive // the others need no word
 		case keyring.Compromised:
 			reads := "and still opens its ciphertexts"
 			if key.Settings.BlockReads {
