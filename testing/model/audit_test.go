@@ -119,7 +119,8 @@ func words(e history.Event) string {
 	case history.ConfigChange:
 		var changes []string
 		for name, value := range e.Details {
-			if setting, ok := strings.CutSuffix(name, ".new"); ok {
+			// Which providers wrap is not the model's.
+			if setting, ok := strings.CutSuffix(name, ".new"); ok && setting != "wrap_with" {
 				changes = append(changes, fmt.Sprintf("%s from %s to %s", setting, e.Details[setting+".old"], value))
 			}
 		}
