@@ -28,7 +28,6 @@ func (w withPlugin) Run() int {
 	}
 	defer os.RemoveAll(dir)
 	build := exec.Command("go", "build", "-o", filepath.Join(dir, "keyrotor-plugin-local"), "../../plugins/local")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the local plugin: %v\n%s", err, out)
 		return 1
