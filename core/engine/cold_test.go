@@ -183,41 +183,6 @@ func TestForgedPrefix(t *testing.T) {
 	encrypt(t, e, "x", "")
 }
 
-// TestIdleLease: a process that encrypts now and then holds few uses.
-func TestIdleLease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		e := b.engine(t)
-		create(t, e, "payments", 0)
-		for i := range 20 {
-			encrypt(t, e, "x", "")
-			if uses := b.uses(t); uses > uint64(i)+64 {
-				t.Errorf("%d uses are on record after %d", uses, i+1)
-			}
-			time.Sleep(store.MaxLeaseTTL) // the bubble's clock, not ours
-		}
-		if err := e.Close(t.Context()); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-// TestFailingKeyManagerCostsNoUses: an encryption that cannot be done is not counted.
-func TestFailingKeyManagerCostsNoUses(t *testing.T) {
-	b := newBench(t)
-	create(t, b.engine(t), "payments", 0)
-	e := b.engine(t)
-	b.km.Before(func(context.Context, string) error { return errors.New("down") })
-	for range 10 {
-		if _, err := e.Encrypt(t.Context(), "payments", nil, nil); err == nil {
-			t.Fatal("encrypted without its root")
-		}
-	}
-	if uses := b.uses(t); uses != 0 {
-		t.Errorf("%d uses are on record after none", uses)
-	}
-}
-
 // TestPolling: within seconds a process sees what another one did, without having
 // met a newer ciphertext.
 func TestPolling(t *testing.T) {
@@ -319,31 +284,6 @@ func (s countingStore) Key(ctx context.Context, name string) (store.Key, error) 
 		return store.Key{}, store.ErrCorrupt
 	}
 	return s.Store.Key(ctx, name)
-}
-
-// TestRefusalIsRemembered: a version at its limit does not cost the store a write
-// for each attempt, and a rotation is seen at once.
-func TestRefusalIsRemembered(t *testing.T) {
-	b := newBench(t)
-	var acquired atomic.Int64
-	e := b.engineOn(t, countingStore{Store: b.store, acquired: &acquired}, map[string]*faults.KeyManager{"p": b.km})
-	create(t, e, "payments", 3)
-	for range 3 {
-		encrypt(t, e, "x", "")
-	}
-	acquired.Store(0)
-	for range 50 {
-		if _, err := e.Encrypt(t.Context(), "payments", nil, nil); !errors.Is(err, keyring.ErrUsageLimit) {
-			t.Fatalf("over the limit: %v", err)
-		}
-	}
-	if n := acquired.Load(); n > 5 {
-		t.Errorf("50 refusals asked the store %d times", n)
-	}
-	if _, err := e.Rotate(t.Context(), "payments", keyring.ReasonUsageLimit, ""); err != nil {
-		t.Fatal(err)
-	}
-	encrypt(t, e, "goes on", "")
 }
 
 // TestPollingPastABrokenKey: one key that cannot be read holds up no other.

@@ -261,53 +261,6 @@ func TestOtherProcess(t *testing.T) {
 	}
 }
 
-// TestUsage: durable counts are never under the true number, and exact after a
-// clean stop; a version stops at its limit.
-func TestUsage(t *testing.T) {
-	b := newBench(t)
-	e := b.engine(t)
-	create(t, e, "payments", 500)
-	for range 100 {
-		encrypt(t, e, "x", "")
-	}
-	if uses := b.uses(t); uses < 100 {
-		t.Errorf("%d uses are on record after 100", uses)
-	}
-	if err := e.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if uses := b.uses(t); uses != 100 {
-		t.Errorf("%d uses are on record after 100 and a clean stop", uses)
-	}
-
-	e = b.engine(t)
-	done := 100
-	for ; done < 1000; done++ {
-		if _, err := e.Encrypt(t.Context(), "payments", nil, nil); err != nil {
-			if !errors.Is(err, keyring.ErrUsageLimit) {
-				t.Error(err)
-			}
-			break
-		}
-	}
-	if done != 500 {
-		t.Errorf("%d encryptions under a limit of 500", done)
-	}
-	if _, err := e.Rotate(t.Context(), "payments", keyring.ReasonUsageLimit, ""); err != nil {
-		t.Fatal(err)
-	}
-	encrypt(t, e, "goes on under version 2", "")
-}
-
-func (b *bench) uses(t *testing.T) uint64 {
-	t.Helper()
-	k, err := b.store.Key(t.Context(), "payments")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k.Uses[1]
-}
-
 // TestConcurrentRotation encrypts and decrypts from several goroutines and two
 // engines while keys rotate; everything ever returned opens.
 func TestConcurrentRotation(t *testing.T) {
@@ -373,28 +326,6 @@ func TestMissesAreForgotten(t *testing.T) {
 		time.Sleep(2100 * time.Millisecond) // the bubble's clock, not ours
 		if _, err := other.Decrypt(ctx, future, nil); !errors.Is(err, keyring.ErrAuthentication) {
 			t.Errorf("after two seconds: %v", err)
-		}
-	})
-}
-
-// TestLeaseExpires: an idle process gives its lease back before it expires.
-func TestLeaseExpires(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		e := b.engine(t)
-		create(t, e, "payments", 0)
-		encrypt(t, e, "x", "")
-		if uses := b.uses(t); uses != 64 {
-			t.Errorf("%d uses are on record while a lease of 64 is out", uses)
-		}
-		time.Sleep(store.MaxLeaseTTL) // the bubble's clock, not ours
-		synctest.Wait()
-		if uses := b.uses(t); uses != 1 {
-			t.Errorf("%d uses are on record after the lease went back", uses)
-		}
-		encrypt(t, e, "y", "")
-		if err := e.Close(t.Context()); err != nil {
-			t.Error(err)
 		}
 	})
 }

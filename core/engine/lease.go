@@ -49,16 +49,14 @@ func (e *Engine) renewLease(ctx context.Context, k *key, uses uint64) (*keyring.
 	if err := k.leasing.enter(ctx); err != nil {
 		return nil, fmt.Errorf("waiting for uses of key %q: %w", k.name, err)
 	}
-	defer k.leasing.leave()
+	defer e.leaveLeasing(context.WithoutCancel(ctx), k)
 	if s := k.ring.Sealer(); s != nil {
 		if c := s.Take(uses); c != nil {
 			return c, nil // somebody else renewed it while we waited
 		}
 	}
 	for {
-		if err := e.returnLease(ctx, k); err != nil {
-			e.log.Warn("a lease is not returned; it expires and counts as used", "key", k.name, "error", err)
-		}
+		e.warnUnreturned(k, e.returnLease(ctx, k))
 		if err := e.trusted(ctx, k); err != nil {
 			return nil, err
 		}
@@ -165,7 +163,11 @@ func (e *Engine) leasedCipher(ctx context.Context, k *key, number uint32) (*keyr
 func (e *Engine) leaseDue(k *key, id int64) {
 	ctx, cancel := context.WithTimeout(context.Background(), returnMargin/2)
 	defer cancel()
-	if err := e.dropLease(ctx, k, id); err != nil {
+	e.warnUnreturned(k, e.dropLease(ctx, k, id))
+}
+
+func (e *Engine) warnUnreturned(k *key, err error) {
+	if err != nil {
 		e.log.Warn("a lease is not returned; it expires and counts as used", "key", k.name, "error", err)
 	}
 }
@@ -175,7 +177,7 @@ func (e *Engine) dropLease(ctx context.Context, k *key, id int64) error {
 	if err := k.leasing.enter(ctx); err != nil {
 		return err
 	}
-	defer k.leasing.leave()
+	defer e.leaveLeasing(ctx, k)
 	if id != 0 && (k.lease.held == nil || k.lease.held.ID != id) {
 		return nil
 	}
@@ -183,18 +185,29 @@ func (e *Engine) dropLease(ctx context.Context, k *key, id int64) error {
 }
 
 // dropStaleLease ends the lease if it is of a version that is not the primary any
-// more, so that the version's destruction does not wait for it to expire. Whoever is
-// renewing the lease at this moment does the same.
+// more, so that the version's destruction does not wait for it to expire. It waits for
+// whoever is at the gate as long as ctx allows.
 func (e *Engine) dropStaleLease(ctx context.Context, k *key) {
-	if !k.leasing.tryEnter() {
-		return
+	if k.leasing.enter(ctx) == nil {
+		e.leaveLeasing(ctx, k)
 	}
-	defer k.leasing.leave()
-	if k.lease.held == nil || k.lease.held.Version == k.ring.Record().Primary {
-		return
-	}
-	if err := e.returnLease(ctx, k); err != nil {
-		e.log.Warn("a lease is not returned; it expires and counts as used", "key", k.name, "error", err)
+}
+
+// leaveLeasing opens the gate for the next one, having ended a lease that is stale by
+// now. It looks again afterwards: whoever changed the primary in between found the gate
+// closed, and went on.
+func (e *Engine) leaveLeasing(ctx context.Context, k *key) {
+	ctx, cancel := context.WithTimeout(ctx, returnMargin/2)
+	defer cancel()
+	for {
+		primary := k.ring.Record().Primary
+		if k.lease.held != nil && k.lease.held.Version != primary {
+			e.warnUnreturned(k, e.returnLease(ctx, k))
+		}
+		k.leasing.leave()
+		if k.ring.Record().Primary == primary || !k.leasing.tryEnter() {
+			return
+		}
 	}
 }
 

@@ -64,9 +64,18 @@ func (e *Engine) catchUp(ctx context.Context) error {
 	var errs []error
 	for _, k := range e.keys.Load().byName {
 		if k.revision.Load() != revision {
-			errs = append(errs, e.refreshTo(ctx, k, revision))
-			e.dropStaleLease(ctx, k)
+			errs = append(errs, e.catchUpKey(ctx, k, revision))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (e *Engine) catchUpKey(ctx context.Context, k *key, revision uint64) error {
+	if err := e.refreshTo(ctx, k, revision); err != nil {
+		return err
+	}
+	if k.leasing.tryEnter() { // behind a key manager that hangs it may stay closed for long
+		e.leaveLeasing(ctx, k)
+	}
+	return nil
 }
