@@ -52,20 +52,23 @@ func newKey(stored store.Key, id keyring.StoreID) *key {
 	return k
 }
 
-// update puts a record into the ring. One that is older than what is there, known
-// by its fewer versions, is left out. A record that does not match its newest event
-// refuses encryption; decryption goes on.
+// update puts a record into the ring, but for one that is older than what is there,
+// known by its fewer versions. A record that does not match its newest event refuses
+// encryption; decryption goes on.
 func (k *key) update(stored store.Key) {
 	k.updating.Lock()
 	defer k.updating.Unlock()
-	if stored.NextVersion() < k.ring.Record().NextVersion() {
-		return
-	}
+	older := stored.NextVersion() < k.ring.Record().NextVersion()
 	if err := stored.Verify(k.store, stored.LastDigest); err != nil {
 		err = fmt.Errorf("encryption is refused, decryption goes on: %w", err)
 		k.tampered.Store(&err)
 		k.ring.SetSealer(nil)
-		k.ring.Update(&stored.Record)
+		if !older { // else versions were taken out by hand, and are still good for decryption
+			k.ring.Update(&stored.Record)
+		}
+		return
+	}
+	if older {
 		return
 	}
 	k.ring.Update(&stored.Record)

@@ -20,6 +20,10 @@ const firstLease = 64
 // between counting and encrypting, and for clocks that run apart.
 const returnMargin = 30 * time.Second
 
+// maxGrants is how often in a row a grant can be of a version that is not the primary
+// any more. No key is rotated as fast as that.
+const maxGrants = 10
+
 // lease is a grant, and the sealer that spends it. The ring drops a sealer when
 // the primary changes; what it spent is booked from here all the same.
 type lease struct {
@@ -55,7 +59,7 @@ func (e *Engine) renewLease(ctx context.Context, k *key, uses uint64) (*keyring.
 			return c, nil // somebody else renewed it while we waited
 		}
 	}
-	for {
+	for tries := 1; ; tries++ {
 		e.warnUnreturned(k, e.returnLease(ctx, k))
 		if err := e.trusted(ctx, k); err != nil {
 			return nil, err
@@ -71,6 +75,10 @@ func (e *Engine) renewLease(ctx context.Context, k *key, uses uint64) (*keyring.
 		}
 		// A rotation, or the discovery that the record was tampered with, came
 		// between the grant and its use: decide anew.
+		if tries == maxGrants {
+			return nil, fmt.Errorf("%w: the store has version %d of key %q as the primary, and this process has seen version %d as that: find out whether an older copy of the database was put in its place, and start the process again",
+				keyring.ErrIntegrity, k.lease.held.Version, k.name, k.ring.Record().Primary)
+		}
 	}
 }
 

@@ -1,12 +1,19 @@
 package engine_test
 
 import (
+	"bytes"
+	"context"
 	"database/sql"
 	"errors"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
+	"github.com/keyrotor/keyrotor/core/store"
+	"github.com/keyrotor/keyrotor/testing/faults"
 )
 
 // TestTamperedRecord: a row edited by hand refuses encryption and says why; reads go on.
@@ -57,6 +64,61 @@ func TestTamperedRefusal(t *testing.T) {
 			t.Errorf("%s: encrypting: %v", name, err)
 		}
 	}
+}
+
+// TestVersionRemoved: a process that knows the version which was taken out of the
+// database by hand encrypts under no other one.
+func TestVersionRemoved(t *testing.T) {
+	b := newBench(t)
+	e := b.engine(t)
+	create(t, e, "payments", 0)
+	rotate(t, e)
+	token := encrypt(t, e, "x", "")
+	b.edit(t, `DELETE FROM leases; DELETE FROM wraps WHERE version = 2; DELETE FROM versions WHERE number = 2;
+		UPDATE keys SET primary_version = 1; UPDATE versions SET state = 'active'`)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var err error
+	for err == nil { // until the lease is spent
+		var another []byte
+		if another, err = e.Encrypt(ctx, "payments", nil, nil); err == nil && !bytes.HasPrefix(another, []byte("keyrotor:payments:v2:")) {
+			t.Fatalf("encrypted to %s", another)
+		}
+	}
+	if !errors.Is(err, keyring.ErrIntegrity) {
+		t.Errorf("encrypting under a record without the primary: %v", err)
+	}
+	mustDecrypt(t, e, token, "", "x")
+}
+
+// replaced is a store that can become another one.
+type replaced struct{ store.Store }
+
+// TestOlderStore: where the store has become an older one under a process, it says so
+// instead of asking for uses for ever.
+func TestOlderStore(t *testing.T) {
+	b := newBench(t)
+	s := &replaced{b.store}
+	e := b.engineOn(t, s, map[string]*faults.KeyManager{"p": b.km})
+	create(t, e, "payments", 0)
+	older := &bench{path: filepath.Join(t.TempDir(), "older.db")}
+	if _, err := b.store.Snapshot(t.Context(), older.path); err != nil {
+		t.Fatal(err)
+	}
+	rotate(t, e)
+	token := encrypt(t, e, "x", "")
+	if err := e.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	e = b.engineOn(t, s, map[string]*faults.KeyManager{"p": b.km})
+	mustDecrypt(t, e, token, "", "x")
+	s.Store = older.openStore(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := e.Encrypt(ctx, "payments", nil, nil); !errors.Is(err, keyring.ErrIntegrity) || !strings.Contains(err.Error(), "version 1") {
+		t.Errorf("encrypting on an older store: %v", err)
+	}
+	mustDecrypt(t, e, token, "", "x")
 }
 
 // edit changes the database by hand.
