@@ -124,7 +124,7 @@ func (d *Destroyer) Schedule(ctx context.Context, name string, version uint32, p
 	}
 	event := d.event(history.DestroyScheduled, now, version, note)
 	event.Details = s.details()
-	if key, err = d.commit(ctx, name, v, event, keyring.Quarantined); err != nil {
+	if key, err = d.commit(ctx, name, v, always(event), keyring.Quarantined); err != nil {
 		return Scheduled{}, err
 	}
 	return s.view(&key.Record, v, event), nil
@@ -158,7 +158,7 @@ func (d *Destroyer) Cancel(ctx context.Context, name string, version uint32, not
 	}
 	event := d.event(history.DestroyCanceled, now, version, note)
 	event.Details = map[string]string{"from": string(v.State), "to": string(s.from)}
-	if _, err := d.commit(ctx, name, v, event, s.from); err != nil {
+	if _, err := d.commit(ctx, name, v, always(event), s.from); err != nil {
 		return Canceled{}, err
 	}
 	return Canceled{Key: name, Version: version, State: s.from, Operation: event.Operation}, nil
@@ -230,22 +230,32 @@ func (d *Destroyer) Force(ctx context.Context, name string, version uint32, note
 	return d.destroy(ctx, &key.Record, v, end, note)
 }
 
-// destroy deletes the wraps, with an event that the receipt is read from.
+// destroy deletes the wraps, with an event that the receipt is read from. It names the
+// wraps that are there at that moment: they may have been moved while the gate was looked
+// at.
 func (d *Destroyer) destroy(ctx context.Context, rec *keyring.Record, v *keyring.Version, end destroyed, note string) (Receipt, error) {
 	now, err := d.now(ctx)
 	if err != nil {
 		return Receipt{}, err
 	}
 	event := d.event(history.Destroyed, now, v.Number, note)
-	event.Details = end.details(v)
 	path := []keyring.State{keyring.Destroyed}
 	if v.State != keyring.Quarantined {
 		path = []keyring.State{keyring.Quarantined, keyring.Destroyed}
 	}
-	if _, err := d.commit(ctx, rec.Name, v, event, path...); err != nil {
+	_, err = d.commit(ctx, rec.Name, v, func(v *keyring.Version) history.Event {
+		event.Details = end.details(v)
+		return event
+	}, path...)
+	if err != nil {
 		return Receipt{}, err
 	}
-	return d.Receipt(context.WithoutCancel(ctx), rec.Name, v.Number)
+	receipt, err := d.Receipt(context.WithoutCancel(ctx), rec.Name, v.Number)
+	if err != nil {
+		return Receipt{}, fmt.Errorf("version %d of key %q is destroyed, and its receipt could not be read: %w: `keyrotor key destroy receipt %s %d` writes it again",
+			v.Number, rec.Name, err, rec.Name, v.Number)
+	}
+	return receipt, nil
 }
 
 // version reads a version. The record is not to be changed.
@@ -291,8 +301,14 @@ func (d *Destroyer) event(t history.Type, at time.Time, version uint32, note str
 	return history.Event{Type: t, Time: at, Actor: d.Actor, Operation: uuid.NewString(), Version: version, Note: note}
 }
 
-// commit moves a version along a path of states, if it is still as it was seen.
-func (d *Destroyer) commit(ctx context.Context, name string, seen *keyring.Version, event history.Event, path ...keyring.State) (store.Key, error) {
+// always is an event that does not depend on what is found at the commit.
+func always(event history.Event) func(*keyring.Version) history.Event {
+	return func(*keyring.Version) history.Event { return event }
+}
+
+// commit moves a version along a path of states, if its state is still the one that was
+// seen. event is told of the version as it is before that.
+func (d *Destroyer) commit(ctx context.Context, name string, seen *keyring.Version, event func(*keyring.Version) history.Event, path ...keyring.State) (store.Key, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
 	key, err := d.Store.Update(ctx, store.Update{Name: name, Apply: func(rec *keyring.Record) ([]history.Event, error) {
@@ -300,12 +316,13 @@ func (d *Destroyer) commit(ctx context.Context, name string, seen *keyring.Versi
 		if !ok || v.State != seen.State || !v.StateChanged.Equal(seen.StateChanged) {
 			return nil, fmt.Errorf("%w: version %d of key %q was changed by somebody else meanwhile; look at it and start again", keyring.ErrState, seen.Number, name)
 		}
+		e := event(v)
 		for _, to := range path {
-			if err := rec.SetState(seen.Number, to, event.Time); err != nil {
+			if err := rec.SetState(seen.Number, to, e.Time); err != nil {
 				return nil, err
 			}
 		}
-		return []history.Event{event}, nil
+		return []history.Event{e}, nil
 	}})
 	if err == nil {
 		d.Changed(key)

@@ -2,14 +2,11 @@ package destruction_test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,176 +14,10 @@ import (
 	"github.com/keyrotor/keyrotor/core/engine"
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
-	"github.com/keyrotor/keyrotor/core/reencrypt"
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
-	"github.com/keyrotor/keyrotor/core/wrapping"
-	"github.com/keyrotor/keyrotor/testing/faults"
+	"golang.org/x/mod/sumdb/tlog"
 )
-
-// bench is a store whose clock the test sets, an engine on it, and registered data
-// in a folder.
-type bench struct {
-	*testing.T
-	path, data string
-	clock      *clock
-	km         *faults.KeyManager
-	store      *sqlite.Store
-	engine     *engine.Engine
-	destroyer  *destruction.Destroyer
-}
-
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
-// newBench has a key "payments" at version 2, and a file with a token of it.
-func newBench(t *testing.T) *bench {
-	t.Helper()
-	dir := t.TempDir()
-	b := &bench{
-		T: t, path: filepath.Join(dir, "k.db"), data: filepath.Join(dir, "data"),
-		clock: &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.UTC)}, km: faults.NewLocal(t),
-	}
-	var err error
-	b.store, err = sqlite.Open(t.Context(), sqlite.Config{Path: b.path, Now: b.clock.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = b.store.Close() })
-	b.engine = b.newEngine()
-	b.destroyer = b.newDestroyer(b.engine, b.data)
-	if err := os.Mkdir(b.data, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.engine.CreateKey(t.Context(), "payments", keyring.Settings{WrapWith: []string{"p"}}, ""); err != nil {
-		t.Fatal(err)
-	}
-	b.rotate()
-	b.write("a.env", "A="+b.encrypt()+"\n")
-	return b
-}
-
-func (b *bench) newEngine() *engine.Engine {
-	b.Helper()
-	e, err := engine.New(engine.Config{
-		Store: b.store, Actor: "alice@host",
-		KeyManager: func(string) (wrapping.KeyManager, error) { return b.km, nil },
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = e.Close(context.Background()) })
-	return e
-}
-
-func (b *bench) newDestroyer(keys reencrypt.Keys, paths ...string) *destruction.Destroyer {
-	b.Helper()
-	d, err := destruction.New(destruction.Config{
-		Store: b.store, Keys: keys, Paths: paths, Actor: "bob@host", Changed: b.engine.Changed,
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	return d
-}
-
-func (b *bench) rotate() {
-	b.Helper()
-	if _, err := b.engine.Rotate(b.Context(), "payments", keyring.ReasonManual, ""); err != nil {
-		b.Fatal(err)
-	}
-}
-
-func (b *bench) encrypt() string {
-	b.Helper()
-	token, err := b.engine.Encrypt(b.Context(), "payments", []byte("s3cret"), nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return string(token)
-}
-
-func (b *bench) write(name, text string) {
-	b.Helper()
-	if err := os.WriteFile(filepath.Join(b.data, name), []byte(text), 0o600); err != nil {
-		b.Fatal(err)
-	}
-}
-
-// version reads a version from the store.
-func (b *bench) version(number uint32) keyring.Version {
-	b.Helper()
-	key, err := b.store.Key(b.Context(), "payments")
-	if err != nil {
-		b.Fatal(err)
-	}
-	v, ok := key.Version(number)
-	if !ok {
-		b.Fatalf("there is no version %d", number)
-	}
-	if err := key.Verify(b.store.ID(), key.LastDigest); err != nil {
-		b.Error(err)
-	}
-	return *v
-}
-
-// event answers the newest event.
-func (b *bench) event() history.Event {
-	b.Helper()
-	page, err := b.store.Events(b.Context(), history.Query{Limit: 1})
-	if err != nil {
-		b.Fatal(err)
-	}
-	e, err := history.Decode(page.Events[0])
-	if err != nil {
-		b.Fatal(err)
-	}
-	return e
-}
-
-func (b *bench) schedule(version uint32, period time.Duration) destruction.Scheduled {
-	b.Helper()
-	s, err := b.destroyer.Schedule(b.Context(), "payments", version, period, "old and done")
-	if err != nil {
-		b.Fatal(err)
-	}
-	return s
-}
-
-// wantRefused asserts the codes of all reasons, in order.
-func wantRefused(t *testing.T, err error, codes ...destruction.ReasonCode) []destruction.Reason {
-	t.Helper()
-	var refused *destruction.RefusedError
-	if !errors.As(err, &refused) {
-		t.Errorf("not refused: %v, want %q", err, codes)
-		return make([]destruction.Reason, len(codes))
-	}
-	var got []destruction.ReasonCode
-	for _, r := range refused.Reasons {
-		got = append(got, r.Code)
-		if r.Text == "" || !strings.Contains(err.Error(), "\n"+r.Text) {
-			t.Errorf("the reason %+v is not in %q", r, err)
-		}
-	}
-	if !slices.Equal(got, codes) {
-		t.Fatalf("refused for %q, want %q: %v", got, codes, err)
-	}
-	return refused.Reasons
-}
 
 // TestDestruction takes a version from its last token to its receipt.
 func TestDestruction(t *testing.T) {
@@ -307,100 +138,12 @@ func equalReceipts(a, b destruction.Receipt) bool {
 		a.Attempts == b.Attempts && a.Log == b.Log
 }
 
-func (b *bench) read(name string) string {
-	b.Helper()
-	text, err := os.ReadFile(filepath.Join(b.data, name))
-	if err != nil {
-		b.Fatal(err)
-	}
-	return string(text)
-}
-
-func (b *bench) reencrypt() {
-	b.Helper()
-	report, err := (&reencrypt.Job{Keys: b.engine}).Run(b.Context(), []string{b.data})
-	if err != nil || len(report.Failed) > 0 {
-		b.Fatalf("%+v, %v", report, err)
-	}
-}
-
 func (b *bench) wantList(want ...destruction.Scheduled) {
 	b.Helper()
 	got, err := b.destroyer.List(b.Context())
 	if err != nil || got == nil || !slices.Equal(got, want) {
 		b.Errorf("in quarantine are %+v, %v; want %+v", got, err, want)
 	}
-}
-
-// TestGate: what is in the way is said, all of it, each with its evidence.
-func TestGate(t *testing.T) {
-	b := newBench(t)
-	b.rotate()
-	b.reencrypt()
-	link, empty, gone := filepath.Join(t.TempDir(), "link"), t.TempDir(), filepath.Join(t.TempDir(), "gone")
-	if err := os.Symlink(b.data, link); err != nil {
-		t.Fatal(err)
-	}
-	foreign := filepath.Join(t.TempDir(), "foreign.env")
-	if err := os.WriteFile(foreign, []byte("\n"+strings.Replace(b.encrypt(), "payments", "nobody", 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for name, c := range map[string]struct {
-		paths []string
-		codes []destruction.ReasonCode
-		at    string
-		text  string
-	}{
-		"nothing registered": {nil, []destruction.ReasonCode{destruction.NoData}, "", "add a data block"},
-		"not mounted":        {[]string{b.data, empty}, []destruction.ReasonCode{destruction.NoData}, empty, "holds no file"},
-		"a link":             {[]string{b.data, link + "/"}, []destruction.ReasonCode{destruction.NoData}, link + "/", "symbolic link"},
-		"gone":               {[]string{b.data, gone}, []destruction.ReasonCode{destruction.Unaccounted}, gone + " (io)", "could not be accounted for"},
-		"of another store":   {[]string{b.data, foreign}, []destruction.ReasonCode{destruction.Unaccounted}, foreign + ":2 (unknown_key)", "could not be accounted for"},
-		"everything":         {[]string{empty, foreign, gone}, []destruction.ReasonCode{destruction.NoData, destruction.Unaccounted}, empty, "holds no file"},
-	} {
-		d := b.newDestroyer(b.engine, c.paths...)
-		_, err := d.Schedule(t.Context(), "payments", 2, 0, "")
-		reason := wantRefused(t, err, c.codes...)[0]
-		if reason.At != c.at || !strings.Contains(reason.Text, c.text) {
-			t.Errorf("%s: %+v", name, reason)
-		}
-	}
-	if v := b.version(2); v.State != keyring.Deactivated {
-		t.Errorf("version %+v", v)
-	}
-	// The same at the end of the period: the data is looked at again.
-	b.schedule(2, time.Hour)
-	b.clock.advance(time.Hour)
-	_, err := b.newDestroyer(b.engine, empty).Run(t.Context(), "payments", 2, "")
-	wantRefused(t, err, destruction.NoData)
-	if v := b.version(2); v.State != keyring.Quarantined {
-		t.Errorf("version %+v", v)
-	}
-}
-
-// TestOpenLease: while a process may still encrypt with the version, nothing is
-// scheduled; a lease is over when it expires.
-func TestOpenLease(t *testing.T) {
-	b := newBench(t)
-	for range 2 {
-		lease := store.LeaseRequest{Key: "payments", Owner: "a process that was killed", Count: 64, TTL: store.MaxLeaseTTL}
-		if _, err := b.store.Acquire(t.Context(), lease); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b.rotate()
-	b.write("a.env", "")
-	_, err := b.destroyer.Schedule(t.Context(), "payments", 2, 0, "")
-	if reason := wantRefused(t, err, destruction.Leased)[0]; reason.Count != 128 || !strings.Contains(reason.Text, "15m0s") {
-		t.Errorf("reason %+v", reason)
-	}
-	if _, err := b.destroyer.Force(t.Context(), "payments", 2, "quick"); err == nil {
-		t.Error("forced while uses are out")
-	} else {
-		wantRefused(t, err, destruction.Leased)
-	}
-	b.clock.advance(store.MaxLeaseTTL)
-	b.schedule(2, 0)
 }
 
 func TestRefusedStates(t *testing.T) {
@@ -517,99 +260,28 @@ func TestCancelGoesBack(t *testing.T) {
 	}
 }
 
-// changingKeys changes something while a census is under way.
-type changingKeys struct {
-	reencrypt.Keys
-	change func()
+// rootless is a store whose tree cannot be read.
+type rootless struct{ *sqlite.Store }
+
+func (rootless) Root(context.Context) (uint64, tlog.Hash, error) {
+	return 0, tlog.Hash{}, store.ErrBusy
 }
 
-func (k changingKeys) Versions(ctx context.Context, key string) ([]uint32, error) {
-	k.change()
-	return k.Keys.Versions(ctx, key)
-}
-
-// TestChangedMeanwhile: what was found is about the version as it was.
-func TestChangedMeanwhile(t *testing.T) {
+// TestReceiptThatCannotBeRead: whoever gets the error knows that the version is gone,
+// and where the receipt is.
+func TestReceiptThatCannotBeRead(t *testing.T) {
 	b := newBench(t)
 	b.rotate()
-	b.reencrypt()
-	d := b.newDestroyer(changingKeys{b.engine, func() {
-		for _, state := range []keyring.State{keyring.Suspended, keyring.Deactivated} {
-			if _, err := b.engine.SetState(t.Context(), "payments", 2, state, ""); err != nil {
-				t.Error(err)
-			}
-		}
-	}}, b.data)
-	if _, err := d.Schedule(t.Context(), "payments", 2, 0, ""); !errors.Is(err, keyring.ErrState) || !strings.Contains(err.Error(), "meanwhile") {
-		t.Errorf("Schedule: %v", err)
-	}
-	b.schedule(2, 0)
-	b.clock.advance(destruction.DefaultPeriod)
-	d = b.newDestroyer(changingKeys{b.engine, func() {
-		if _, err := b.destroyer.Cancel(t.Context(), "payments", 2, ""); err != nil {
-			t.Error(err)
-		}
-		b.schedule(2, 0)
-	}}, b.data)
-	if receipt, err := d.Run(t.Context(), "payments", 2, ""); !errors.Is(err, keyring.ErrState) || !strings.Contains(err.Error(), "meanwhile") {
-		t.Errorf("Run: %+v, %v", receipt, err)
-	}
-	if v := b.version(2); v.State != keyring.Quarantined {
-		t.Errorf("version %+v", v)
-	}
-	// Attempts while the census runs count, too.
-	b.clock.advance(destruction.DefaultPeriod)
-	d = b.newDestroyer(changingKeys{b.engine, func() {
-		if err := b.store.CountAttempts(t.Context(), "payments", 2, 5); err != nil {
-			t.Error(err)
-		}
-	}}, b.data)
-	_, err := d.Run(t.Context(), "payments", 2, "")
-	if reason := wantRefused(t, err, destruction.Attempted)[0]; reason.Count != 5 {
-		t.Errorf("reason %+v", reason)
-	}
-}
-
-// TestForgedSchedule: the due time comes from the event that put the version into
-// quarantine, and from no other.
-func TestForgedSchedule(t *testing.T) {
-	b := newBench(t)
-	b.rotate()
-	b.reencrypt()
-	b.schedule(2, time.Hour)
-	if _, err := b.destroyer.Cancel(t.Context(), "payments", 2, ""); err != nil {
+	d, err := destruction.New(destruction.Config{Store: rootless{b.store}, Keys: b.engine, Actor: "bob@host"})
+	if err != nil {
 		t.Fatal(err)
 	}
-	b.clock.advance(2 * time.Hour) // the first schedule would be due
-	b.schedule(2, 0)
-	_, err := b.destroyer.Run(t.Context(), "payments", 2, "")
-	wantRefused(t, err, destruction.NotDue)
-
-	newest := b.event().Seq
-	for _, forge := range []string{
-		`DELETE FROM events WHERE seq = ?`,
-		`DELETE FROM events WHERE type = 'destroy_scheduled' AND seq <= ?`,
-	} {
-		db, err := sql.Open("sqlite", b.path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := db.ExecContext(t.Context(), forge, newest); err != nil {
-			t.Fatal(err)
-		}
-		if err := db.Close(); err != nil {
-			t.Fatal(err)
-		}
-		for name, call := range map[string]func() error{
-			"Run":    func() error { _, err := b.destroyer.Run(t.Context(), "payments", 2, ""); return err },
-			"Force":  func() error { _, err := b.destroyer.Force(t.Context(), "payments", 2, "x"); return err },
-			"Cancel": func() error { _, err := b.destroyer.Cancel(t.Context(), "payments", 2, ""); return err },
-			"List":   func() error { _, err := b.destroyer.List(t.Context()); return err },
-		} {
-			if err := call(); !errors.Is(err, keyring.ErrIntegrity) {
-				t.Errorf("%s without the event: %v", name, err)
-			}
-		}
+	_, err = d.Force(t.Context(), "payments", 1, "because")
+	if !errors.Is(err, store.ErrBusy) || !strings.Contains(err.Error(), "is destroyed") || !strings.Contains(err.Error(), "`keyrotor key destroy receipt payments 1`") {
+		t.Errorf("%v", err)
+	}
+	if r, err := b.destroyer.Receipt(t.Context(), "payments", 1); err != nil || !r.Forced {
+		t.Errorf("later: %+v, %v", r, err)
 	}
 }
 
