@@ -56,17 +56,20 @@ func (r *Ring) Update(rec *Record) {
 		if i >= len(slots) || slots[i].number != v.Number {
 			slots = replaceFrom(slots, i, v.Number)
 		}
-		readable := rec.readable(v)
-		next.access[i] = access{readable: readable, quiet: v.State != Compromised}
-		if !readable && v.State != PreActive {
-			slots[i].cipher.Store(nil)
-		}
+		next.access[i] = access{readable: rec.readable(v), quiet: v.State != Compromised}
 	}
 	if len(slots) > len(rec.Versions) {
 		slots = slices.Clip(slots[:len(rec.Versions)])
 	}
 	next.slots = slots
 	r.view.Store(next)
+	// Afterwards: a SetCipher that still saw the former view has put its cipher there by
+	// now, and a later one takes it out itself.
+	for i, a := range next.access {
+		if !a.readable {
+			slots[i].cipher.Store(nil)
+		}
+	}
 	if s := r.sealer.Load(); s != nil && s.cipher.number != rec.Primary {
 		r.sealer.CompareAndSwap(s, nil)
 	}

@@ -3,6 +3,7 @@ package keyring
 import (
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 )
@@ -151,5 +152,34 @@ func TestRingDropsSealerOfFormerPrimary(t *testing.T) {
 	ring.SetSealer(NewSealer(c, 10)) // of a lease that arrived late
 	if ring.Sealer() != nil {
 		t.Error("the former primary encrypts again")
+	}
+}
+
+// TestRingLetsGo: a version that decrypts nothing more is not kept in memory, whenever
+// its unwrap arrives.
+func TestRingLetsGo(t *testing.T) {
+	_, rec := ringWith(t, 1)
+	c := mustCipher(t, GenerateRoot(), Binding{Key: rec.ID, Version: 1, Algorithm: AES256GCM}, rec.Name)
+	suspended := cloneRecord(rec)
+	if err := suspended.SetState(1, Suspended, time.UnixMicro(2)); err != nil {
+		t.Fatal(err)
+	}
+	for range 20_000 {
+		ring := NewRing(rec)
+		start := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			<-start
+			_ = ring.SetCipher(c) // refused or not
+		})
+		wg.Go(func() {
+			<-start
+			ring.Update(suspended)
+		})
+		close(start)
+		wg.Wait()
+		if kept := ring.view.Load().slots[0].cipher.Load(); kept != nil {
+			t.Fatal("the cipher of a suspended version is kept")
+		}
 	}
 }
