@@ -154,4 +154,11 @@ func TestNoNumberLeft(t *testing.T) {
 	if result, err := b.rotator.Rotate(t.Context(), recovery); err != nil || result.Primary != math.MaxUint32-1 {
 		t.Errorf("%+v, %v", result, err)
 	}
+	b.a.Calls.Store(0)
+	if result, err := b.rotator.Rotate(t.Context(), manual()); err == nil || !strings.Contains(err.Error(), "no version number is left above 4294967294") {
+		t.Errorf("above the last version: %+v, %v", result, err)
+	}
+	if calls := b.a.Calls.Load(); calls != 0 {
+		t.Errorf("the key manager was asked %d times", calls)
+	}
 }

@@ -127,10 +127,19 @@ func (req Request) check() error {
 	if !req.Reason.Valid() {
 		return fmt.Errorf("key %q: %q is no reason; use one of %q", req.Key, req.Reason, keyring.Reasons())
 	}
-	if req.Above >= math.MaxUint32-1 { // the last number has none that could follow
-		return fmt.Errorf("key %q: no version number is left above %d", req.Key, req.Above)
+	if err := req.checkNumber(req.Above); err != nil {
+		return err
 	}
 	return (history.Event{Note: req.Note}).Check()
+}
+
+// checkNumber refuses to make a version above one that leaves no number: the last of all
+// has none that could follow it.
+func (req Request) checkNumber(above uint32) error {
+	if above < math.MaxUint32-1 {
+		return nil
+	}
+	return fmt.Errorf("key %q: no version number is left above %d: create another key, and re-encrypt to it", req.Key, above)
 }
 
 // Result is a finished rotation.
@@ -145,6 +154,7 @@ type Result struct {
 // Create makes a key with its first version. Settings need WrapWith; the rest has
 // defaults. store.ErrKeyExists if the name is taken.
 func (r *Rotator) Create(ctx context.Context, req Request, settings keyring.Settings) (Result, error) {
+	defer req.Root.Wipe()
 	if err := req.check(); err != nil {
 		return Result{}, err
 	}
@@ -182,6 +192,7 @@ func (r *Rotator) Create(ctx context.Context, req Request, settings keyring.Sett
 // somebody else did so first; ErrRestored if the key needs a recovery, and this is
 // none.
 func (r *Rotator) Rotate(ctx context.Context, req Request) (Result, error) {
+	defer req.Root.Wipe()
 	if err := req.check(); err != nil {
 		return Result{}, err
 	}
@@ -192,6 +203,9 @@ func (r *Rotator) Rotate(ctx context.Context, req Request) (Result, error) {
 	// The commit would refuse it, but what would come before may fail for a reason that
 	// leads nowhere.
 	if err := before.Verify(r.Store.ID(), before.LastDigest); err != nil {
+		return Result{}, err
+	}
+	if err := req.checkNumber(before.NextVersion() - 1); err != nil {
 		return Result{}, err
 	}
 	if !req.Recovery {

@@ -224,6 +224,40 @@ func TestReason(t *testing.T) {
 	}
 }
 
+// TestGivenRootIsWiped: whatever comes of it.
+func TestGivenRootIsWiped(t *testing.T) {
+	b := newBench(t)
+	settings := keyring.Settings{WrapWith: []string{"a"}}
+	for _, c := range []struct {
+		what    string
+		request rotation.Request
+		call    func(rotation.Request) error
+	}{
+		{"created", rotation.Request{Key: "payments", Reason: keyring.ReasonInitial}, func(r rotation.Request) error {
+			_, err := b.rotator.Create(t.Context(), r, settings)
+			return err
+		}},
+		{"rotated", manual(), func(r rotation.Request) error {
+			_, err := b.rotator.Rotate(t.Context(), r)
+			return err
+		}},
+		{"created a key that exists", rotation.Request{Key: "payments", Reason: keyring.ReasonInitial}, func(r rotation.Request) error {
+			_, err := b.rotator.Create(t.Context(), r, settings)
+			return err
+		}},
+		{"rotated a key that does not exist", rotation.Request{Key: "orders", Reason: keyring.ReasonManual}, func(r rotation.Request) error {
+			_, err := b.rotator.Rotate(t.Context(), r)
+			return err
+		}},
+	} {
+		c.request.Root = keyring.GenerateRoot()
+		err := c.call(c.request)
+		if n := c.request.Root.Len(); n != 0 {
+			t.Errorf("%s, %v: %d bytes of the root are left", c.what, err, n)
+		}
+	}
+}
+
 // lossyStore commits, and then says that it did not.
 type lossyStore struct{ *sqlite.Store }
 
