@@ -68,11 +68,11 @@ func TestRotationDuringFirstEncryption(t *testing.T) {
 // unreadable is a store that fails to read keys while it is told to.
 type unreadable struct {
 	store.Store
-	on *bool
+	on *atomic.Bool
 }
 
 func (s unreadable) Key(ctx context.Context, name string) (store.Key, error) {
-	if *s.on {
+	if s.on.Load() {
 		return store.Key{}, store.ErrBusy
 	}
 	return s.Store.Key(ctx, name)
@@ -81,14 +81,14 @@ func (s unreadable) Key(ctx context.Context, name string) (store.Key, error) {
 // TestRotationThatCannotBeReadBack: the former primary encrypts nothing more.
 func TestRotationThatCannotBeReadBack(t *testing.T) {
 	b := newBench(t)
-	fail := false
+	var fail atomic.Bool
 	var e *engine.Engine
 	s := unreadable{b.store, &fail}
 	e = b.engineOn(t, s, map[string]*faults.KeyManager{"p": b.km})
 	create(t, e, "payments", 0)
 	encrypt(t, e, "takes a lease on version 1", "")
 	b.km.Before(func(_ context.Context, call string) error {
-		fail = call == "Unwrap" // from the proof on
+		fail.Store(call == "Unwrap") // from the proof on
 		return nil
 	})
 	if _, err := e.Rotate(t.Context(), "payments", keyring.ReasonEmergency, ""); err != nil {
@@ -97,10 +97,51 @@ func TestRotationThatCannotBeReadBack(t *testing.T) {
 	if _, err := e.Encrypt(t.Context(), "payments", nil, nil); !errors.Is(err, store.ErrBusy) {
 		t.Errorf("while the store cannot be read: %v", err)
 	}
-	fail = false
+	fail.Store(false)
 	if token := encrypt(t, e, "x", ""); !bytes.HasPrefix(token, []byte("keyrotor:payments:v2:")) {
 		t.Errorf("after the rotation it encrypts to %s", token)
 	}
+}
+
+// overtaken is a store in which something happens between a commit and its answer.
+type overtaken struct {
+	unreadable
+	meanwhile func()
+}
+
+func (s overtaken) Update(ctx context.Context, u store.Update) (store.Key, error) {
+	key, err := s.Store.Update(ctx, u)
+	if u.Name == "payments" && !u.Create {
+		s.meanwhile()
+	}
+	return key, err
+}
+
+// TestRotationThatWasOvertaken: where a rotation cannot be read back, and this process
+// had read a later record than the committed one, it gets to that again.
+func TestRotationThatWasOvertaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		var fail atomic.Bool
+		other := b.engine(t)
+		var e *engine.Engine
+		var token []byte
+		e = b.engineOn(t, overtaken{unreadable{b.store, &fail}, func() {
+			token = encrypt(t, other, "x", "")
+			setState(t, other, 2, keyring.Suspended)
+			if _, err := e.Decrypt(t.Context(), token, nil); !errors.Is(err, keyring.ErrState) {
+				t.Errorf("suspended at once: %v", err)
+			}
+			fail.Store(true)
+		}}, map[string]*faults.KeyManager{"p": b.km})
+		create(t, e, "payments", 0)
+		rotate(t, e)
+		fail.Store(false)
+		time.Sleep(6 * time.Second) // the bubble's clock, not ours
+		if _, err := e.Decrypt(t.Context(), token, nil); !errors.Is(err, keyring.ErrState) {
+			t.Errorf("suspended seconds ago: %v", err)
+		}
+	})
 }
 
 // TestVersionsDoNotWaitForOneAnother: a key manager that hangs holds up only what

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/singleflight"
 
@@ -127,24 +126,30 @@ func (e *Engine) refreshTo(ctx context.Context, k *key, revision uint64) error {
 }
 
 // announced takes a rotation over that this process made: its cipher is at hand,
-// so the key manager need not be asked. The record is read again, since it may have
-// changed once more; if that fails, the one that was committed will do.
+// so the key manager need not be asked.
 func (e *Engine) announced(r rotation.Result, opened *keyring.Cipher) {
 	e.misses.forget(miss{name: r.Key.Name})
 	k, err := e.remember(r.Key)
 	if err != nil {
 		return // closed meanwhile; the rotation is committed
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), changeTimeout)
 	defer cancel()
-	if err := e.refresh(ctx, k); err != nil {
-		e.log.Warn("the rotation is committed, and could not be read back yet", "key", k.name, "error", err)
-		k.update(r.Key)
-	}
+	e.adopt(ctx, k, r.Key)
 	if err := k.ring.SetCipher(opened); err != nil {
 		e.log.Warn("opened version not kept", "key", k.name, "error", err)
 	}
 	e.dropStaleLease(ctx, k)
+}
+
+// adopt takes over what this process committed. The record is read again, since it may
+// have changed once more; if that fails, the one that was committed will do for now.
+func (e *Engine) adopt(ctx context.Context, k *key, committed store.Key) {
+	if err := e.refresh(ctx, k); err != nil {
+		e.log.Warn("the change is committed, and could not be read back yet", "key", k.name, "error", err)
+		k.update(committed)
+		k.revision.Store(0) // look again soon
+	}
 }
 
 // opener answers the cipher that opens a version's ciphertexts.

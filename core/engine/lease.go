@@ -197,7 +197,7 @@ func (e *Engine) dropLease(ctx context.Context, k *key, id int64) error {
 // whoever is at the gate as long as ctx allows.
 func (e *Engine) dropStaleLease(ctx context.Context, k *key) {
 	if k.leasing.enter(ctx) == nil {
-		e.leaveLeasing(ctx, k)
+		e.leaveLeasing(context.WithoutCancel(ctx), k)
 	}
 }
 

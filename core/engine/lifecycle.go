@@ -197,10 +197,6 @@ func (e *Engine) Changed(key store.Key) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), changeTimeout)
 	defer cancel()
-	if err := e.refresh(ctx, k); err != nil {
-		e.log.Warn("the change is committed, and could not be read back yet", "key", k.name, "error", err)
-		k.update(key)
-		k.revision.Store(0) // somebody may have changed more: look again soon
-	}
+	e.adopt(ctx, k, key)
 	e.dropStaleLease(ctx, k)
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -309,10 +310,10 @@ func TestMinimumAboveThePrimary(t *testing.T) {
 // TestChangeThatCannotBeReadBack: what was committed acts all the same.
 func TestChangeThatCannotBeReadBack(t *testing.T) {
 	b := newBench(t)
-	fail := false
+	var fail atomic.Bool
 	e := b.engineOn(t, failingAfterUpdate{unreadable{b.store, &fail}}, map[string]*faults.KeyManager{"p": b.km})
 	create(t, e, "payments", 0)
-	fail = false
+	fail.Store(false)
 	token := encrypt(t, e, "x", "")
 	setState(t, e, 1, keyring.Suspended)
 	if _, err := e.Decrypt(t.Context(), token, nil); !errors.Is(err, keyring.ErrState) {
@@ -328,6 +329,6 @@ type failingAfterUpdate struct{ unreadable }
 
 func (s failingAfterUpdate) Update(ctx context.Context, u store.Update) (store.Key, error) {
 	key, err := s.Store.Update(ctx, u)
-	*s.on = true
+	s.on.Store(true)
 	return key, err
 }
