@@ -13,8 +13,8 @@ import (
 	"github.com/keyrotor/keyrotor/core/store"
 )
 
-// maxFound bounds what Integrity and References list: a damaged file can have
-// thousands of faults, and the first say what the matter is.
+// maxFound bounds what is said about a damaged file: it can have thousands of faults,
+// and the first say what the matter is.
 const maxFound = 20
 
 // Inspection is a database that somebody looks at: nothing in it is created,
@@ -93,7 +93,7 @@ func (i *Inspection) SchemaFaults(ctx context.Context) ([]string, error) {
 }
 
 func (i *Inspection) schemaFaults(ctx context.Context) ([]string, error) {
-	has, _, err := i.Schema(ctx)
+	has, err := applied(ctx, i.db, i.migrations)
 	if err != nil {
 		return nil, err
 	}
@@ -162,29 +162,36 @@ func readSchema(ctx context.Context, db querier) (map[string]string, error) {
 // its pages, or, if deep, the indexes against their tables as well, which takes
 // several times as long. store.ErrCorrupt if the damage ends the check itself.
 func (i *Inspection) Integrity(ctx context.Context, deep bool) ([]string, error) {
-	check := "quick_check"
-	if deep {
-		check = "integrity_check"
-	}
-	found, err := i.list(ctx, fmt.Sprintf(`PRAGMA %s(%d)`, check, maxFound))
-	if err != nil {
-		return nil, i.fail("check integrity", err)
-	}
-	if len(found) == 1 && found[0] == "ok" {
-		return nil, nil
-	}
-	return found, nil
+	found, err := integrityFaults(ctx, i.db, deep)
+	return found, i.fail("check integrity", err)
 }
 
 // References answers the rows that refer to what is not there.
 func (i *Inspection) References(ctx context.Context) ([]string, error) {
-	found, err := i.list(ctx, fmt.Sprintf(
-		`SELECT printf('a row of %%s refers to one of %%s that does not exist', "table", parent) FROM pragma_foreign_key_check LIMIT %d`, maxFound))
+	found, err := referenceFaults(ctx, i.db)
 	return found, i.fail("check references", err)
 }
 
-func (i *Inspection) list(ctx context.Context, query string) ([]string, error) {
-	rows, err := i.db.QueryContext(ctx, query)
+func integrityFaults(ctx context.Context, db querier, deep bool) ([]string, error) {
+	check := "quick_check"
+	if deep {
+		check = "integrity_check"
+	}
+	found, err := texts(ctx, db, fmt.Sprintf(`PRAGMA %s(%d)`, check, maxFound))
+	if len(found) == 1 && found[0] == "ok" {
+		return nil, err
+	}
+	return found, err
+}
+
+func referenceFaults(ctx context.Context, db querier) ([]string, error) {
+	return texts(ctx, db, fmt.Sprintf(
+		`SELECT printf('a row of %%s refers to one of %%s that does not exist', "table", parent) FROM pragma_foreign_key_check LIMIT %d`, maxFound))
+}
+
+// texts answers the one column of a query.
+func texts(ctx context.Context, db querier, query string) ([]string, error) {
+	rows, err := db.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}

@@ -15,20 +15,9 @@ import (
 // Names lists the keys in order.
 func (s *Store) Names(ctx context.Context) ([]string, error) {
 	var names []string
-	err := s.read(ctx, "list keys", func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, `SELECT name FROM keys ORDER BY name`)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var name string
-			if err := rows.Scan(&name); err != nil {
-				return err
-			}
-			names = append(names, name)
-		}
-		return rows.Err()
+	err := s.read(ctx, "list keys", func(tx *sql.Tx) (err error) {
+		names, err = texts(ctx, tx, `SELECT name FROM keys ORDER BY name`)
+		return err
 	})
 	return names, err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"net/url"
 	"os"
 	"strings"
@@ -103,42 +102,13 @@ func (s *Store) Check(ctx context.Context) error {
 	return nil
 }
 
-// maxFindings bounds what is said about a damaged file.
-const maxFindings = 10
-
 func checkFile(ctx context.Context, tx *sql.Tx) error {
-	findings, err := texts(ctx, tx, fmt.Sprintf(`PRAGMA integrity_check(%d)`, maxFindings))
-	if err != nil {
-		return err
+	found, err := integrityFaults(ctx, tx, true)
+	if err == nil && len(found) == 0 {
+		found, err = referenceFaults(ctx, tx)
 	}
-	if len(findings) != 1 || findings[0] != "ok" {
-		return damaged("%s", strings.Join(findings, "; "))
+	if err == nil && len(found) > 0 {
+		err = damaged("%s", strings.Join(found, "; "))
 	}
-	findings, err = texts(ctx, tx, fmt.Sprintf(`
-		SELECT format('a row of %%s refers to none in %%s', "table", parent) FROM pragma_foreign_key_check LIMIT %d`, maxFindings))
-	if err != nil {
-		return err
-	}
-	if len(findings) > 0 {
-		return damaged("%s", strings.Join(findings, "; "))
-	}
-	return nil
-}
-
-// texts answers the one column of a query.
-func texts(ctx context.Context, db querier, query string) ([]string, error) {
-	rows, err := db.QueryContext(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var list []string
-	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			return nil, err
-		}
-		list = append(list, text)
-	}
-	return list, rows.Err()
+	return err
 }

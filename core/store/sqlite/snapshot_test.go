@@ -210,7 +210,7 @@ func TestCheck(t *testing.T) {
 	}{
 		"intact":    {`SELECT 1`, nil, ""},
 		"an index":  {`PRAGMA writable_schema = on; UPDATE sqlite_schema SET sql = replace(sql, '(key)', '(actor)') WHERE name = 'events_by_key'`, store.ErrCorrupt, "missing from index events_by_key"},
-		"an orphan": {`PRAGMA foreign_keys = off; UPDATE wraps SET version = 9`, store.ErrCorrupt, "a row of wraps refers to none in versions"},
+		"an orphan": {`PRAGMA foreign_keys = off; UPDATE wraps SET version = 9`, store.ErrCorrupt, "a row of wraps refers to one of versions that does not exist"},
 		"a record":  {`UPDATE versions SET reason = 'initial'`, keyring.ErrIntegrity, "has digest"},
 		"an event":  {`UPDATE events SET bytes = x'00'`, store.ErrCorrupt, "last event of key"},
 	} {
