@@ -26,7 +26,8 @@ import (
 // providers wrap and unwrap a value, which some key managers charge for, and the
 // database compared with its indexes, which takes longer.
 //
-// What is wrong stands in the report; an error means only that ctx ended first.
+// What is wrong stands in the report; an error means only that ctx ended first, or that
+// a plugin could not be ended.
 func (o Opener) Examine(ctx context.Context, path string, deep bool) (report doctor.Report, err error) {
 	process := processFindings()
 	file, err := config.Load(path)

@@ -74,8 +74,9 @@ type Keyrotor struct {
 	actor string
 }
 
-// Open reads the config file, opens the store and builds the engine. It calls no key manager and starts no plugin whose schema is
-// in plugins.lock. Nothing is left open if it fails.
+// Open reads the config file, opens the store and builds the engine. It calls no key
+// manager and starts no plugin whose schema is in plugins.lock. Nothing is left open if
+// it fails.
 func (o Opener) Open(ctx context.Context, path string) (kr *Keyrotor, err error) {
 	setup, err := o.Load(ctx, path)
 	if err != nil {

@@ -43,8 +43,8 @@ func (e *Engine) AppendEncryptBinary(ctx context.Context, dst []byte, key string
 }
 
 func (e *Engine) encrypter(ctx context.Context, name string, n int) (*keyring.Cipher, error) {
-	if n > keyring.MaxPlaintext {
-		return nil, keyring.ErrTooLarge
+	if err := keyring.CheckSize(n); err != nil {
+		return nil, err
 	}
 	k, err := e.key(ctx, name)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -176,6 +177,10 @@ func TestErrors(t *testing.T) {
 	}
 	if _, err := e.Encrypt(t.Context(), "No_Name", nil, nil); !errors.Is(err, keyring.ErrInvalidName) {
 		t.Errorf("bad name: %v", err)
+	}
+	if _, err := e.Encrypt(t.Context(), "payments", make([]byte, keyring.MaxPlaintext+1), nil); !errors.Is(err, keyring.ErrTooLarge) ||
+		!strings.HasSuffix(err.Error(), "67108865 bytes, at most 67108864: encrypt it in parts") {
+		t.Errorf("too large: %v", err)
 	}
 	create(t, e, "invoices", 0) // was remembered as missing
 	if _, err := e.Encrypt(t.Context(), "invoices", nil, nil); err != nil {

@@ -88,8 +88,8 @@ func (c *Cipher) Version() uint32 { return c.number }
 // AppendBinary encrypts plaintext and appends the binary ciphertext to dst, whose
 // spare capacity must not overlap plaintext or aad.
 func (c *Cipher) AppendBinary(dst, plaintext, aad []byte) ([]byte, error) {
-	if len(plaintext) > MaxPlaintext {
-		return dst, tooLarge(plaintext)
+	if err := CheckSize(len(plaintext)); err != nil {
+		return dst, err
 	}
 	dst = growBy(dst, binaryHeader+len(plaintext)+c.format.overhead)
 	dst = append(dst, c.binary[:]...)
@@ -99,8 +99,8 @@ func (c *Cipher) AppendBinary(dst, plaintext, aad []byte) ([]byte, error) {
 // AppendText encrypts plaintext and appends the token to dst, whose spare
 // capacity must not overlap plaintext or aad.
 func (c *Cipher) AppendText(dst, plaintext, aad []byte) ([]byte, error) {
-	if len(plaintext) > MaxPlaintext {
-		return dst, tooLarge(plaintext)
+	if err := CheckSize(len(plaintext)); err != nil {
+		return dst, err
 	}
 	raw := 1 + len(plaintext) + c.format.overhead
 	size := base64.RawURLEncoding.EncodedLen(raw)
@@ -193,8 +193,12 @@ func Uses(n int) uint64 {
 	return uint64((n + 1<<20 - 1) >> 20)
 }
 
-func tooLarge(plaintext []byte) error {
-	return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(plaintext), MaxPlaintext)
+// CheckSize says whether a value of n bytes can be encrypted. ErrTooLarge if not.
+func CheckSize(n int) error {
+	if n > MaxPlaintext {
+		return fmt.Errorf("%w: %d bytes, at most %d: encrypt it in parts", ErrTooLarge, n, MaxPlaintext)
+	}
+	return nil
 }
 
 // growBy makes room for n more bytes. An empty dst gets exactly that, not a size

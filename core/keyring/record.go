@@ -17,12 +17,6 @@ type StoreID [16]byte
 // NewStoreID draws a random (version 4) UUID.
 func NewStoreID() StoreID { return StoreID(uuid.New()) }
 
-// ParseStoreID reads the canonical text form of a UUID.
-func ParseStoreID(s string) (StoreID, error) {
-	id, err := uuid.Parse(s)
-	return StoreID(id), err
-}
-
 func (id StoreID) String() string { return uuid.UUID(id).String() }
 
 // KeyID is the random identity of a key. Names are for people; everything that

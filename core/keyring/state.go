@@ -63,7 +63,7 @@ func (r *Record) readable(v *Version) bool {
 func (r *Record) PrimaryVersion() (*Version, error) {
 	v, ok := r.Version(r.Primary)
 	if !ok || v.State != Active {
-		return nil, fmt.Errorf("%w: %q", ErrNoPrimary, r.Name)
+		return nil, fmt.Errorf("%w: %q: rotate the key to give it one", ErrNoPrimary, r.Name)
 	}
 	return v, nil
 }

@@ -122,8 +122,8 @@ func BrokenPromise(code Code, promise, act string, args ...any) *Error {
 func (e *PromiseError) Error() string { return "broke its promise: " + e.Promise + "; " + e.Act }
 
 // CodeOf answers the code of the first Error in err's chain, or the Code itself if
-// that stands there alone. A context's own error is Unavailable: the answer did not come in time. Anything else is
-// Internal, and nil has no code.
+// that stands there alone. A context's own error is Unavailable: the answer did not come
+// in time. Anything else is Internal, and nil has no code.
 func CodeOf(err error) Code {
 	if err == nil {
 		return ""

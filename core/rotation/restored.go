@@ -16,7 +16,7 @@ import (
 // number of a lost one; and its old primary may have been used up, suspended or
 // found to be compromised since. So a restored key encrypts nothing and is not
 // rotated, until a recovery gives it a version above every number ever seen. It is
-// the record that says so: it has no primary, and its newest event tells why.
+// the record that says so: it has no primary, and its history tells why.
 
 // ErrRestored: the key came out of a backup and was not recovered yet. It is a
 // keyring.ErrNoPrimary too.

@@ -109,10 +109,10 @@ type Update struct {
 }
 
 // Intents are claims on keys, and on what else only one process may work on: a
-// claim's key need not be the name of one ("kek/prod"). An intent is recorded before anything is done
-// outside, and at most one of a key is alive. It ends with the commit, or by End,
-// or it expires on the store's clock. It holds up no update that has no fence: a
-// suspension must not wait for a rotation that hangs.
+// claim's key need not be the name of one ("kek/prod"). An intent is recorded before
+// anything is done outside, and at most one of a key is alive. It ends with the commit,
+// or by End, or it expires on the store's clock. It holds up no update that has no
+// fence: a suspension must not wait for a rotation that hangs.
 type Intents interface {
 	// Begin claims a key (which need not exist yet). *HeldError if another claim
 	// is alive. An expired claim is replaced, unless c keeps it.
