@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,109 +15,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store"
-	"github.com/keyrotor/keyrotor/core/store/sqlite"
-	"github.com/keyrotor/keyrotor/core/wrapping"
-	"github.com/keyrotor/keyrotor/testing/faults"
 )
-
-// bench is a store and two key managers.
-type bench struct {
-	store   *sqlite.Store
-	a, b    *faults.KeyManager
-	steps   []rotation.Step
-	opened  atomic.Uint32 // the version of the newest cipher that was announced
-	rotator *rotation.Rotator
-}
-
-func newBench(t *testing.T) *bench {
-	t.Helper()
-	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "k.db")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	b := &bench{store: s, a: faults.NewLocal(t), b: faults.NewLocal(t)}
-	b.rotator = b.newRotator(t, func(_ string, step rotation.Step) { b.steps = append(b.steps, step) })
-	return b
-}
-
-func (b *bench) newRotator(t *testing.T, onStep func(string, rotation.Step)) *rotation.Rotator {
-	t.Helper()
-	r, err := rotation.New(rotation.Config{
-		Store: b.store, Actor: "test@host", OnStep: onStep,
-		Announce: func(_ rotation.Result, c *keyring.Cipher) { b.opened.Store(c.Version()) },
-		KeyManager: func(name string) (wrapping.KeyManager, error) {
-			switch name {
-			case "a":
-				return b.a, nil
-			case "b":
-				return b.b, nil
-			}
-			return nil, fmt.Errorf("no provider %q", name)
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-func (b *bench) create(t *testing.T) rotation.Result {
-	t.Helper()
-	result, err := b.rotator.Create(t.Context(), rotation.Request{Key: "payments", Reason: keyring.ReasonInitial},
-		keyring.Settings{WrapWith: []string{"a", "b"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.steps = nil
-	b.a.Calls.Store(0)
-	b.b.Calls.Store(0)
-	return result
-}
-
-func manual() rotation.Request {
-	return rotation.Request{Key: "payments", Reason: keyring.ReasonManual, Note: "because"}
-}
-
-func (b *bench) events(t *testing.T) []history.Event {
-	t.Helper()
-	page, err := b.store.Events(t.Context(), history.Query{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var events []history.Event
-	for _, raw := range page.Events {
-		e, err := history.Decode(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		events = append(events, e)
-	}
-	return events
-}
-
-// unchanged asserts that a failed rotation left version 1 primary, nothing
-// claimed, and one rotation_failed with a code.
-func (b *bench) unchanged(t *testing.T, code string) {
-	t.Helper()
-	key, err := b.store.Key(t.Context(), "payments")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if key.Primary != 1 || len(key.Versions) != 1 {
-		t.Errorf("primary %d of %d versions after a failed rotation", key.Primary, len(key.Versions))
-	}
-	if in, err := b.store.Intents(t.Context()); err != nil || len(in) != 0 {
-		t.Errorf("intents left behind: %v, %v", in, err)
-	}
-	newest := b.events(t)[0]
-	if newest.Type != history.RotationFailed || newest.ErrorCode != code || newest.PreviousVersion != 1 {
-		t.Errorf("newest event %+v, want rotation_failed with code %q", newest, code)
-	}
-	if newest.Digest != key.LastDigest || key.Digest(b.store.ID()).String() != newest.Digest {
-		t.Error("the record does not match the digest of its newest event")
-	}
-}
 
 func TestRotate(t *testing.T) {
 	b := newBench(t)
@@ -258,74 +154,6 @@ func TestGivenRootIsWiped(t *testing.T) {
 	}
 }
 
-// lossyStore commits, and then says that it did not.
-type lossyStore struct{ *sqlite.Store }
-
-func (s lossyStore) Update(ctx context.Context, u store.Update) (store.Key, error) {
-	if _, err := s.Store.Update(ctx, u); err != nil {
-		return store.Key{}, err
-	}
-	return store.Key{}, context.DeadlineExceeded
-}
-
-// TestLostAnswer: a commit whose answer was lost is found to have taken place, even
-// when the caller has given up by then.
-func TestLostAnswer(t *testing.T) {
-	b := newBench(t)
-	b.create(t)
-	r, err := rotation.New(rotation.Config{
-		Store: lossyStore{b.store}, Actor: "test@host",
-		KeyManager: func(string) (wrapping.KeyManager, error) { return b.a, nil },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if result, err := r.Rotate(t.Context(), manual()); err != nil || result.Primary != 2 {
-		t.Errorf("primary %d, %v", result.Primary, err)
-	}
-	if newest := b.events(t)[0]; newest.Type != history.Rotation {
-		t.Errorf("newest event %+v", newest)
-	}
-}
-
-// blindStore is lossyStore that cannot be read after its first change, either.
-type blindStore struct {
-	lossyStore
-	changed *bool
-}
-
-func (s blindStore) Update(ctx context.Context, u store.Update) (store.Key, error) {
-	defer func() { *s.changed = true }()
-	return s.lossyStore.Update(ctx, u)
-}
-
-func (s blindStore) Key(ctx context.Context, name string) (store.Key, error) {
-	if *s.changed {
-		return store.Key{}, store.ErrBusy
-	}
-	return s.lossyStore.Key(ctx, name)
-}
-
-// TestUnknownOutcome: where nobody can tell whether the commit took place, the
-// caller gets the error; the history does not call a rotation failed that it holds.
-func TestUnknownOutcome(t *testing.T) {
-	b := newBench(t)
-	b.create(t)
-	r, err := rotation.New(rotation.Config{
-		Store: blindStore{lossyStore{b.store}, new(bool)}, Actor: "test@host",
-		KeyManager: func(string) (wrapping.KeyManager, error) { return b.a, nil },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.Rotate(t.Context(), manual()); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("with an unknown outcome: %v", err)
-	}
-	if newest := b.events(t)[0]; newest.Type != history.Rotation {
-		t.Errorf("newest event %+v", newest)
-	}
-}
-
 // TestBirthplace: the history says under which key-encryption keys a version was
 // born, also where Wrap does not tell the version and only Unwrap does.
 func TestBirthplace(t *testing.T) {
@@ -343,77 +171,6 @@ func TestBirthplace(t *testing.T) {
 			t.Errorf("details %v", e.Details)
 		}
 	}
-}
-
-// TestLyingProviders: whatever a provider answers, no wrong key becomes primary.
-func TestLyingProviders(t *testing.T) {
-	foreign := keyring.GenerateRoot()
-	for name, c := range map[string]struct {
-		code     string
-		onWrap   func([]provider.WrapResult)
-		onUnwrap func([]provider.UnwrapResult)
-	}{
-		"another plaintext": {code: "integrity", onUnwrap: func(r []provider.UnwrapResult) { r[0].Plaintext = foreign.Clone() }},
-		"a short root":      {code: "integrity", onUnwrap: func(r []provider.UnwrapResult) { r[0].Plaintext = provider.NewSecret(make([]byte, 16)) }},
-		"a long root":       {code: "integrity", onUnwrap: func(r []provider.UnwrapResult) { r[0].Plaintext = provider.NewSecret(make([]byte, 64)) }},
-		"no root":           {code: "integrity", onUnwrap: func(r []provider.UnwrapResult) { r[0].Plaintext = provider.Secret{} }},
-		"another kek":       {code: "integrity", onUnwrap: func(r []provider.UnwrapResult) { r[0].KEKID = "local:other" }},
-		"another version":   {code: "integrity", onUnwrap: func(r []provider.UnwrapResult) { r[0].KEKVersion = "9" }},
-		"an altered wrap":   {code: "integrity", onWrap: func(r []provider.WrapResult) { r[0].Wrapped.Blob[20] ^= 1 }},
-		"an item's error": {code: "denied", onUnwrap: func(r []provider.UnwrapResult) {
-			r[0] = provider.UnwrapResult{Err: provider.Errorf(provider.Denied, "no")}
-		}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
-			b.create(t)
-			b.b.OnWrap(c.onWrap)
-			b.b.OnUnwrap(c.onUnwrap)
-			if _, err := b.rotator.Rotate(t.Context(), manual()); err == nil {
-				t.Fatal("the rotation succeeded")
-			}
-			b.unchanged(t, c.code)
-		})
-	}
-}
-
-// TestFailures lets each call of the second provider fail with each code.
-func TestFailures(t *testing.T) {
-	b := newBench(t)
-	b.create(t)
-	for _, call := range []string{"Wrap", "Unwrap"} {
-		for _, code := range provider.Codes() {
-			b.b.Before(func(_ context.Context, c string) error {
-				if c == call {
-					return provider.Errorf(code, "as the test wants it")
-				}
-				return nil
-			})
-			_, err := b.rotator.Rotate(t.Context(), manual())
-			if !errors.Is(err, code) {
-				t.Errorf("%s failing with %s: %v", call, code, err)
-			}
-			b.unchanged(t, strings.ToLower(string(code)))
-		}
-	}
-	b.b.Before(nil)
-	if result, err := b.rotator.Rotate(t.Context(), manual()); err != nil || result.Primary != 2 {
-		t.Errorf("after the faults: %+v, %v", result.Primary, err)
-	}
-}
-
-func TestCanceled(t *testing.T) {
-	b := newBench(t)
-	b.create(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	b.b.Before(func(ctx context.Context, _ string) error {
-		cancel()
-		return ctx.Err()
-	})
-	if _, err := b.rotator.Rotate(ctx, manual()); !errors.Is(err, context.Canceled) {
-		t.Errorf("canceled: %v", err)
-	}
-	b.unchanged(t, "canceled")
 }
 
 // TestGenerateDataKey: a key manager that draws roots is asked to.
@@ -458,39 +215,6 @@ func TestRace(t *testing.T) {
 	}
 	if err := key.Check(); err != nil {
 		t.Error(err)
-	}
-}
-
-// TestFenced: a rotation that lost its claim commits nothing.
-func TestFenced(t *testing.T) {
-	b := newBench(t)
-	b.create(t)
-	thief := store.Claim{Key: "payments", Kind: "rotate", Operation: "x", Owner: "thief", TTL: time.Hour}
-	b.b.Before(func(ctx context.Context, call string) error {
-		if call != "Unwrap" {
-			return nil
-		}
-		in, err := b.store.Intents(ctx)
-		if err != nil || len(in) != 1 {
-			t.Errorf("intents %v, %v", in, err)
-			return nil
-		}
-		thief.Replace = in[0].Token
-		_, err = b.store.Begin(ctx, thief)
-		return err
-	})
-	if _, err := b.rotator.Rotate(t.Context(), manual()); !errors.Is(err, store.ErrFenced) {
-		t.Errorf("without its claim: %v", err)
-	}
-	key, err := b.store.Key(t.Context(), "payments")
-	if err != nil || key.Primary != 1 || len(key.Versions) != 1 {
-		t.Errorf("primary %d of %d versions, %v", key.Primary, len(key.Versions), err)
-	}
-	if newest := b.events(t)[0]; newest.Type != history.RotationFailed || newest.ErrorCode != "fenced" {
-		t.Errorf("newest event %+v", newest)
-	}
-	if in, err := b.store.Intents(t.Context()); err != nil || len(in) != 1 || in[0].Owner != "thief" {
-		t.Errorf("the other claim is gone: %v, %v", in, err)
 	}
 }
 
