@@ -7,6 +7,7 @@ import (
 	"log"
 
 	"github.com/keyrotor/keyrotor/core"
+	"github.com/keyrotor/keyrotor/core/destruction"
 	"github.com/keyrotor/keyrotor/core/engine"
 	"github.com/keyrotor/keyrotor/core/keyring"
 )
@@ -60,4 +61,29 @@ func ExampleKeyrotor_SetState() {
 	// active suspended 0 <nil>
 	// true
 	// [{block_reads false true}] <nil>
+}
+
+// A version is destroyed only if the registered data proves that nothing needs it.
+func ExampleKeyrotor_Destruction() {
+	ctx := context.Background()
+	kr, err := core.Open(ctx, configPath) // it registers no data
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer kr.Close()
+	if _, err := kr.CreateKey(ctx, "old", core.KeyOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := kr.Rotate(ctx, "old", keyring.ReasonManual, ""); err != nil {
+		log.Fatal(err)
+	}
+	d, err := kr.Destruction(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = d.Schedule(ctx, "old", 1, destruction.DefaultPeriod, "")
+	if refused, ok := errors.AsType[*destruction.RefusedError](err); ok {
+		fmt.Println(refused.Reasons[0].Code)
+	}
+	// Output: no_data
 }

@@ -1,6 +1,7 @@
 package keyring_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -16,6 +17,18 @@ func ExampleParseToken() {
 	// Output:
 	// payments 7 <nil>
 	// malformed ciphertext: no version after the key name
+}
+
+// The two forms of a ciphertext become one another without its key.
+func ExampleTextToBinary() {
+	text := []byte("keyrotor:payments:v7:AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+	binary, err := keyring.TextToBinary(text, keyring.KeyID{0xca, 0xfe})
+	fmt.Printf("%x %v\n", binary[:16], err)
+	again, err := keyring.BinaryToText(binary, "payments") // the name of the key whose id begins so
+	fmt.Println(bytes.Equal(again, text), err)
+	// Output:
+	// d34b5201cafe00000000000000000007 <nil>
+	// true <nil>
 }
 
 func ExampleKDF() {

@@ -88,3 +88,36 @@ func ExampleRestore() {
 	fmt.Println(err)
 	// Output: <nil>
 }
+
+// Whoever looks at a store that may be damaged changes nothing in it.
+func ExampleInspect() {
+	dir, err := os.MkdirTemp("", "keyrotor")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+
+	ctx := context.Background()
+	path := filepath.Join(dir, "keyrotor.db")
+	s, err := sqlite.Open(ctx, sqlite.Config{Path: path})
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = s.Close() }() // it may be in use
+
+	i, err := sqlite.Inspect(ctx, path)
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = i.Close() }()
+	faults, err := i.Integrity(ctx, true)
+	fmt.Println(len(faults), err)
+	contents, err := i.Contents(ctx)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(contents.ID() == s.ID())
+	// Output:
+	// 0 <nil>
+	// true
+}
