@@ -173,6 +173,14 @@ func (op *operation) apply(rec *keyring.Record, m wrapping.Material) ([]history.
 	return []history.Event{creation, rotation}, nil
 }
 
+// event fills in what the events of one operation share.
+func (op *operation) event(t history.Type, at time.Time) history.Event {
+	return history.Event{
+		Type: t, Time: at, Actor: op.Actor, Operation: op.id,
+		Reason: string(op.Reason), Note: op.Note,
+	}
+}
+
 // creationDetails says under which keys of which key managers a version was born.
 // The names are final: `algorithm`, and `kek_id.P` and `kek_version.P` for each
 // provider P.

@@ -221,11 +221,3 @@ func (r *Rotator) Rotate(ctx context.Context, req Request) (Result, error) {
 }
 
 func (r *Rotator) now() time.Time { return r.Now().UTC().Truncate(time.Microsecond) }
-
-// event fills in what the events of one operation share.
-func (op *operation) event(t history.Type, at time.Time) history.Event {
-	return history.Event{
-		Type: t, Time: at, Actor: op.Actor, Operation: op.id,
-		Reason: string(op.Reason), Note: op.Note,
-	}
-}

@@ -20,7 +20,7 @@ func TestStaleLeaseBehindTheGate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	t.Cleanup(func() { _ = s.Close() })
 	km := faults.NewLocal(t)
 	open := func() *Engine {
 		e, err := New(Config{Store: s, Actor: "test@host", KeyManager: func(string) (wrapping.KeyManager, error) { return km, nil }})
