@@ -1,6 +1,7 @@
 package rewrap
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
+	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store"
 )
 
@@ -139,5 +141,34 @@ func TestInheritsNothing(t *testing.T) {
 	}
 	if in, err := b.store.Intents(t.Context()); err != nil || len(in) != 1 {
 		t.Errorf("intents %v, %v", in, err)
+	}
+}
+
+// TestFinishedByAnother: who comes to himself when another process has brought his
+// rotation to its end leaves nothing behind that the next one would take for unfinished.
+func TestFinishedByAnother(t *testing.T) {
+	b := newBench(t)
+	b.create(t, "payments", 1, "a")
+	neighbour, err := New(Config{Store: b.store, KeyManager: b.keyManager, Actor: "test@host"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	b.onStep = func(s rotation.Step) {
+		if s == StepRecorded {
+			b.late.Add(int64(time.Hour))
+			if r, err := neighbour.RotateKEK(t.Context(), KEKRequest{Provider: "a"}); err != nil || !r.Resumed || r.Rewrapped != 1 {
+				t.Errorf("the neighbour: %+v, %v", r, err)
+			}
+			cancel()
+		}
+	}
+	if r, err := b.mover.RotateKEK(ctx, KEKRequest{Provider: "a"}); !errors.Is(err, context.Canceled) || !errors.Is(err, store.ErrFenced) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	b.noIntents(t)
+	b.onStep = nil
+	if r, err := b.mover.RotateKEK(t.Context(), KEKRequest{Provider: "a"}); err != nil || r.Resumed || r.KEKVersion != "3" {
+		t.Errorf("the next rotation: %+v, %v", r, err)
 	}
 }

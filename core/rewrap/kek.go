@@ -132,12 +132,13 @@ func (op *kekOperation) setDetail() (err error) {
 	return err
 }
 
-// renew prolongs the claim. store.ErrFenced if another process has taken it over.
+// renew prolongs the claim. store.ErrFenced if another process has taken it over, and
+// may have ended it since.
 func (op *kekOperation) renew(ctx context.Context) error {
-	op.claim.Replace = op.intent.Token
+	op.claim.Replace, op.claim.Renew = op.intent.Token, true
 	in, err := op.Store.Begin(ctx, op.claim)
-	if _, held := errors.AsType[*store.HeldError](err); held {
-		return fmt.Errorf("%w: %s; what was committed stays, and that process goes on with the rest", store.ErrFenced, op.subject())
+	if errors.Is(err, store.ErrFenced) {
+		return fmt.Errorf("%w; what was committed stays, and that process sees to the rest", err)
 	}
 	if err == nil {
 		op.intent = in
@@ -157,7 +158,9 @@ func (op *kekOperation) finish(ctx context.Context, cause error) error {
 		return cause // another process goes on with it
 	}
 	op.claim.TTL = time.Microsecond
-	_ = op.renew(ctx) // or else it expires later
+	if err := op.renew(ctx); errors.Is(err, store.ErrFenced) {
+		return errors.Join(cause, err)
+	} // after any other error it expires later
 	return fmt.Errorf("%w; the rotation of the key-encryption key is not finished: run the command again, it goes on where this run stopped", cause)
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
@@ -249,9 +250,13 @@ func TestMeanwhile(t *testing.T) {
 				}
 			}
 		})
-		// Another process moves the wraps of the rest, without a claim of ours in its way.
+		// Another process moves the wraps of the rest, without our claim in its way.
 		op := &kekOperation{Mover: neighbour, KEKRequest: KEKRequest{Provider: "a", Progress: func(Progress) {}}, km: b.kms["a"], kekID: b.kekID(t, "a")}
-		op.claim = store.Claim{Key: "kek/elsewhere", Kind: "x", Operation: "x", Owner: "x", TTL: 1}
+		op.claim = store.Claim{Key: "kek/elsewhere", Kind: "x", Operation: "x", Owner: "x", TTL: time.Minute}
+		var err error
+		if op.intent, err = b.store.Begin(t.Context(), op.claim); err != nil {
+			t.Error(err)
+		}
 		if r, err := op.rewrap(t.Context(), "2"); err != nil || r.Rewrapped != 3 {
 			t.Errorf("the neighbour: %+v, %v", r, err)
 		}

@@ -115,7 +115,8 @@ type Update struct {
 // fence: a suspension must not wait for a rotation that hangs.
 type Intents interface {
 	// Begin claims a key (which need not exist yet). *HeldError if another claim
-	// is alive. An expired claim is replaced, unless c keeps it.
+	// is alive. An expired claim is replaced, unless c keeps it. ErrFenced if c
+	// renews one that is gone.
 	Begin(ctx context.Context, c Claim) (Intent, error)
 	// End gives a claim up. Ending one that is no longer held succeeds.
 	End(ctx context.Context, in Intent) error
@@ -137,6 +138,8 @@ type Claim struct {
 	// because its owner is known to be gone; 0 replaces none. Were the owner alive
 	// after all, its commit would be fenced.
 	Replace uint64
+	// Renew: the intent that Replace names must still be there, expired or not.
+	Renew bool
 	// KeepExpired has an expired claim answered like one that is alive, with no Wait,
 	// unless Replace names it: what it was about to do outside must be settled first.
 	KeepExpired bool

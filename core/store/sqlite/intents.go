@@ -19,10 +19,13 @@ func (s *Store) Begin(ctx context.Context, c store.Claim) (store.Intent, error) 
 	err := s.write(ctx, "claim", func(tx writeTx) error {
 		now := store.FromMicros(store.Micros(s.now()))
 		held, err := readIntent(ctx, tx, c.Key)
+		gone := errors.Is(err, sql.ErrNoRows)
 		switch {
-		case errors.Is(err, sql.ErrNoRows):
-		case err != nil:
+		case err != nil && !gone:
 			return err
+		case c.Renew && (gone || held.Token != c.Replace):
+			return fmt.Errorf("%w: %q, operation %s", store.ErrFenced, c.Key, c.Operation)
+		case gone:
 		case (c.KeepExpired || now.Before(held.Expires)) && held.Token != c.Replace:
 			return &store.HeldError{Intent: held, Wait: max(held.Expires.Sub(now), 0)}
 		}

@@ -156,6 +156,33 @@ func testClaimKept(s *suite) {
 	s.claims(s.begin(next)) // where nothing is left, nothing is kept
 }
 
+// testClaimRenewed: who renews must be the one who holds it, though it may have expired.
+func testClaimRenewed(s *suite) {
+	first := s.begin(claim("kek/prod", "p1"))
+	renewal := claim("kek/prod", "p1")
+	renewal.Renew, renewal.Replace = true, first.Token
+	second := s.begin(renewal)
+	s.claims(second)
+	s.clock.Advance(time.Hour)
+	renewal.Replace = second.Token
+	third := s.begin(renewal)
+	if third.Token <= second.Token || second.Token <= first.Token || !third.Expires.After(s.clock.Now()) {
+		s.Errorf("renewed from %+v over %+v to %+v", first, second, third)
+	}
+	if _, err := s.Begin(s.Context(), renewal); !errors.Is(err, store.ErrFenced) {
+		s.Errorf("renewed what was replaced: %v", err)
+	}
+	s.claims(third)
+	if err := s.End(s.Context(), third); err != nil {
+		s.Fatal(err)
+	}
+	renewal.Replace = third.Token
+	if _, err := s.Begin(s.Context(), renewal); !errors.Is(err, store.ErrFenced) {
+		s.Errorf("renewed what was ended: %v", err)
+	}
+	s.claims()
+}
+
 func testFence(s *suite) {
 	s.create("payments")
 	in := s.begin(claim("payments", "p1"))

@@ -38,6 +38,7 @@ func Run(t *testing.T, open Open) {
 		"Claims":               testClaims,
 		"ClaimReplaced":        testClaimReplaced,
 		"ClaimKept":            testClaimKept,
+		"ClaimRenewed":         testClaimRenewed,
 		"Fence":                testFence,
 		"FenceLostByTakeover":  testFenceLostByTakeover,
 		"FenceLostByTime":      testFenceLostByTime,
