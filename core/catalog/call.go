@@ -60,14 +60,16 @@ func onPlugin[T any](in *Instance, f func(context.Context, *wire.Instance) (T, e
 	}
 }
 
-// withDeadline bounds one attempt, the start of the plugin included.
+// withDeadline bounds one attempt, the start of the plugin included. When it is over
+// the plugin gave no answer, which has a code; what the caller's own context ends
+// keeps that context's error.
 func withDeadline[T any](d time.Duration, next attempt[T]) attempt[T] {
 	return func(ctx context.Context) (T, error) {
 		limited, cancel := context.WithTimeout(ctx, d)
 		defer cancel()
 		res, err := next(limited)
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			err = fmt.Errorf("%w: a call may take %s", err, d)
+			err = provider.Errorf(provider.Unavailable, "%w: a call may take %s", err, d)
 		}
 		return res, err
 	}

@@ -278,7 +278,7 @@ func TestEveryCallHasADeadline(t *testing.T) {
 	for _, call := range []string{"Check", "DescribeKey", "GenerateDataKey", "Wrap", "Unwrap", "Rewrap", "RotateKey"} {
 		wg.Go(func() {
 			err := makeCall(context.Background(), in, call, items)
-			want := `provider "prod" (plugin faulty): ` + call + ": the plugin did not answer in time: context deadline exceeded: a call may take 100ms"
+			want := `provider "prod" (plugin faulty): ` + call + ": UNAVAILABLE: the plugin did not answer in time: context deadline exceeded: a call may take 100ms"
 			if !errors.Is(err, context.DeadlineExceeded) || err.Error() != want {
 				t.Errorf("got  %v\nwant %s", err, want)
 			}

@@ -61,6 +61,7 @@ func TestCodeOf(t *testing.T) {
 		"permission":             fs.ErrPermission,
 		"provider_denied":        fmt.Errorf("wrap: %w", provider.Errorf(provider.Denied, "no")),
 		"provider_not_found_key": provider.Errorf(provider.NotFoundKey, "gone"),
+		"provider_unavailable":   provider.Errorf(provider.Unavailable, "%w: a call may take 10s", context.DeadlineExceeded),
 		"timeout":                context.DeadlineExceeded,
 		"error":                  errors.New("anything"),
 	} {
