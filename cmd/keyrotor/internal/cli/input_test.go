@@ -97,6 +97,51 @@ func TestLineReaderLimit(t *testing.T) {
 	}
 }
 
+// TestLineReaderWaits: half a line must not hold back the answers to those before it.
+func TestLineReaderWaits(t *testing.T) {
+	l := newLineReader(strings.NewReader("one\ntwo\nhal"), 10)
+	for _, want := range []bool{true, false, true} {
+		if got := l.waits(); got != want {
+			t.Errorf("before line %d: it waits: %v", l.number+1, got)
+		}
+		if _, err := l.next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l.waits() {
+		t.Error("it waits at the end")
+	}
+}
+
+// TestLinesAreWiped: no buffer keeps what went through it.
+func TestLinesAreWiped(t *testing.T) {
+	const planted = "planted"
+	l := newLineReader(iotest.HalfReader(strings.NewReader(strings.Repeat(planted+"\n", 3*copySize/len(planted))+strings.Repeat(planted, copySize))), 10*copySize)
+	buffers := map[*byte][]byte{}
+	for err := error(nil); err == nil; _, err = l.next() {
+		buffers[&l.buf[0]] = l.buf
+	}
+	l.wipe()
+	if len(buffers) < 2 {
+		t.Errorf("the reader had %d buffers: the test shows less than it should", len(buffers))
+	}
+	w := newLineWriter(io.Discard, false, "things")
+	buffers[&w.buf[:1][0]] = w.buf[:cap(w.buf)]
+	for range 3 * copySize / len(planted) {
+		if err := w.put([]byte(planted)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range buffers {
+		if bytes.Contains(b, []byte(planted[:3])) {
+			t.Errorf("a buffer of %d bytes still holds some", len(b))
+		}
+	}
+}
+
 func FuzzLineReader(f *testing.F) {
 	for _, seed := range []string{"", "\n", "a", "a\nb", "a\r\n\n\x00\n", strings.Repeat("x", copySize) + "\ny"} {
 		f.Add(seed)
