@@ -56,13 +56,16 @@ func StoreFiles(f sqlite.Files, err error, now time.Time) ([]Finding, bool) {
 	return append(findings, leftovers(storeLeftovers, filepath.Dir(f.Path), f.Drafts, now)...), true
 }
 
-// leftovers lists files that are made for a moment and are there too long.
+// leftovers lists files and folders that are made for a moment and are there too long.
 func leftovers(c check, folder string, drafts []fs.FileInfo, now time.Time) []Finding {
 	var findings []Finding
 	for _, d := range drafts {
 		if age := now.Sub(d.ModTime()); age > settled {
-			path := filepath.Join(folder, d.Name())
-			findings = append(findings, c.warn(path, fmt.Sprintf("a process that was killed left it %s ago", ageText(age)), "rm "+path))
+			path, remove := filepath.Join(folder, d.Name()), "rm "
+			if d.IsDir() {
+				remove = "rm -r "
+			}
+			findings = append(findings, c.warn(path, fmt.Sprintf("a process that was killed left it %s ago", ageText(age)), remove+path))
 		}
 	}
 	return findings

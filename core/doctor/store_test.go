@@ -60,9 +60,12 @@ fail store.filesystem [/k/keyrotor.db] /k is on NFS
 `[1:], true},
 		"leftovers": {sqlite.Files{Folder: folder(0o700), Database: file(0o600), Drafts: []fs.FileInfo{
 			fileAt(t, ".keyrotor.db.new-1", 0o600, 0, now.Add(-72*time.Hour)), fileAt(t, ".keyrotor.db.new-2", 0o600, 0, now.Add(-time.Minute)),
+			fileAt(t, ".keyrotor-draft-3", fs.ModeDir|0o700, 0, now.Add(-time.Hour)),
 		}}, nil, present + private + `
 warn store.leftovers [/k/.keyrotor.db.new-1] a process that was killed left it 3 days ago
   -> rm /k/.keyrotor.db.new-1
+warn store.leftovers [/k/.keyrotor-draft-3] a process that was killed left it 1h0m ago
+  -> rm -r /k/.keyrotor-draft-3
 `[1:], true},
 	} {
 		c.files.Path = "/k/keyrotor.db"
