@@ -110,7 +110,7 @@ func (x *examination) examinePlugins() []doctor.Finding {
 			Type: typ, Path: filepath.Join(dir, catalog.FileName(typ)), Pinned: ok, Used: slices.Contains(used, typ),
 			Version: pinned.Version, Err: lock.Verify(dir, typ),
 		}
-		if p.Err != nil {
+		if _, attached := x.Reattach[typ]; p.Err != nil && !attached {
 			x.broken[typ] = p.Err
 		}
 		plugins = append(plugins, p)

@@ -46,7 +46,7 @@ The exit code is 1 if something failed; warnings do not count.`,
 			if err != nil {
 				return err
 			}
-			report, err := core.Opener{Log: a.log}.Examine(cmd.Context(), path, deep)
+			report, err := core.Opener{Log: a.log, Reattach: a.reattach}.Examine(cmd.Context(), path, deep)
 			if err != nil {
 				return err
 			}
