@@ -2,11 +2,13 @@ package cli
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/mitchellh/go-wordwrap"
 
+	"github.com/keyrotor/keyrotor/cmd/keyrotor/internal/console"
 	"github.com/keyrotor/keyrotor/core/provider"
 )
 
@@ -47,12 +49,13 @@ type schemaWriter struct {
 	off bool
 }
 
+// line writes one, whatever the plugin's author put into a text.
 func (w *schemaWriter) line(format string, args ...any) {
 	text := strings.Repeat("  ", w.depth)
 	if w.off {
 		text += "# "
 	}
-	w.WriteString(strings.TrimRight(text+fmt.Sprintf(format, args...), " ") + "\n")
+	w.WriteString(strings.TrimRight(text+console.Printable(fmt.Sprintf(format, args...)), " ") + "\n")
 }
 
 func (w *schemaWriter) comment(doc string) {
@@ -129,6 +132,12 @@ func valueText(a provider.Attribute) string {
 				quoted[i] = fmt.Sprintf("%q", s)
 			}
 			return "[" + strings.Join(quoted, ", ") + "]"
+		case map[string]string:
+			var pairs []string
+			for _, k := range slices.Sorted(maps.Keys(v)) {
+				pairs = append(pairs, fmt.Sprintf("%q = %q", k, v[k]))
+			}
+			return "{ " + strings.Join(pairs, ", ") + " }"
 		case int64, bool:
 			return fmt.Sprint(v)
 		}

@@ -20,6 +20,7 @@ func TestSchemaText(t *testing.T) {
 			{Name: "tls", Type: provider.Bool, Default: true, Deprecated: "it is always on."},
 			{Name: "hosts", Type: provider.StringList, Default: []string{"a", "b"}},
 			{Name: "tags", Type: provider.StringMap},
+			{Name: "labels", Type: provider.StringMap, Default: map[string]string{"team": "a b", "env": "prod"}},
 			{Name: "patience", Type: provider.Duration},
 			{Name: "token", Type: provider.String, Sensitive: true, Default: "planted"},
 		},
@@ -47,6 +48,8 @@ provider "cloud" "NAME" {
 
   # tags = { NAME = "…" } # string-map
 
+  # labels = { "env" = "prod", "team" = "a b" } # string-map
+
   # patience = "30s" # duration
 
   # token = "…" # string, sensitive
@@ -66,8 +69,32 @@ provider "cloud" "NAME" {
 	if got := schemaText("cloud", withoutSecrets(schema)); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	if schema.Attributes[6].Default != "planted" {
+	if schema.Attributes[7].Default != "planted" {
 		t.Error("the schema itself was changed")
+	}
+}
+
+// TestSchemaTextIsHarmless: what a plugin says of itself neither steers the terminal
+// nor breaks out of its comment.
+func TestSchemaTextIsHarmless(t *testing.T) {
+	got := schemaText("cloud", provider.Schema{
+		Doc:        "Wraps\x1b[2J\rin the cloud.",
+		Attributes: []provider.Attribute{{Name: "a", Type: provider.Bool, Deprecated: "see\x07b"}},
+		Blocks:     []provider.BlockSchema{{Type: "auth", Labels: []string{"x", "y\nz = 1"}}},
+	})
+	const want = `# Wraps\ufffd[2J in the cloud.
+provider "cloud" "NAME" {
+  # Deprecated: see\ufffdb
+  # a = false # bool
+
+  # The label is one of x, y
+  # z = 1.
+  # auth "x" {
+  # }
+}
+`
+	if want := strings.ReplaceAll(want, `\ufffd`, "\ufffd"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 
