@@ -101,13 +101,20 @@ func (d *Draft) Publish() error {
 	if len(beside) > 0 {
 		return fmt.Errorf("%s is not complete: what is in %s could not be moved into it: is there room left?", d.place, strings.Join(beside, " and "))
 	}
-	switch err := os.Link(d.Path(), d.place); {
-	case errors.Is(err, fs.ErrExist):
-		return err
-	case err != nil:
-		return fmt.Errorf("%w: use a file system that supports hard links", err)
+	if err := os.Link(d.Path(), d.place); err != nil {
+		return linkError(err)
 	}
 	return syncFolder(filepath.Dir(d.place))
+}
+
+// linkError tells a file system that has no hard links from what else can go wrong.
+func linkError(err error) error {
+	for _, none := range []error{errors.ErrUnsupported, syscall.EPERM, syscall.EMLINK} {
+		if errors.Is(err, none) {
+			return fmt.Errorf("%w: use a file system that supports hard links", err)
+		}
+	}
+	return explain(err)
 }
 
 // Discard removes the draft; what was published stays.

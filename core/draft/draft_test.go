@@ -95,6 +95,23 @@ func TestPublishReplacesNothing(t *testing.T) {
 	}
 }
 
+// TestLinkError: each failure of the last step has advice of its own.
+func TestLinkError(t *testing.T) {
+	for errno, want := range map[syscall.Errno]string{
+		syscall.EPERM:      ": use a file system that supports hard links",
+		syscall.EOPNOTSUPP: ": use a file system that supports hard links",
+		syscall.EIO:        "",
+	} {
+		err := linkError(&os.LinkError{Op: "link", Old: "a", New: "b", Err: errno})
+		if got := "link a b: " + errno.Error() + want; err.Error() != got || !errors.Is(err, errno) {
+			t.Errorf("%v, want %s", err, got)
+		}
+	}
+	if err := linkError(&os.LinkError{Op: "link", Err: syscall.ENOSPC}); !errors.Is(err, ErrFull) {
+		t.Errorf("without room for the name: %v", err)
+	}
+}
+
 // TestPublishIncomplete: with a log beside it, a database is not all in one file.
 func TestPublishIncomplete(t *testing.T) {
 	dir := t.TempDir()

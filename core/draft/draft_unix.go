@@ -42,11 +42,16 @@ func tryLock(f *os.File) error {
 	}
 }
 
-// syncFolder makes a new name in the folder outlive a power cut.
+// syncFolder makes a new name in the folder outlive a power cut, on file systems that
+// know of that.
 func syncFolder(path string) error {
 	d, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	err = d.Sync()
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+		err = nil
+	}
+	return errors.Join(err, d.Close())
 }

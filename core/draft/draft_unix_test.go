@@ -4,10 +4,13 @@ package draft
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // die leaves a draft as its process does when it is killed.
@@ -52,4 +55,30 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantNames(t, dir, namePrefix+"file", namePrefix+"foreign", namePrefix+"link", "b", "c")
+}
+
+// TestSyncFolder: a file system that does not sync folders is no reason to fail, for
+// the file is published by then.
+func TestSyncFolder(t *testing.T) {
+	if err := syncFolder(t.TempDir()); err != nil {
+		t.Error(err)
+	}
+	if err := syncFolder(filepath.Join(t.TempDir(), "nowhere")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("nowhere: %v", err)
+	}
+	const without = "/proc/self"
+	d, err := os.Open(without)
+	if errors.Is(err, fs.ErrNotExist) {
+		return // a system without such a folder
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := d.Sync(); !errors.Is(err, unix.EINVAL) {
+		t.Fatalf("%s does sync: %v; the test needs a folder that does not", without, err)
+	}
+	if err := syncFolder(without); err != nil {
+		t.Error(err)
+	}
 }
