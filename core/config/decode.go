@@ -26,7 +26,7 @@ func (d *decoder) body(s scope, schema provider.Schema) (provider.Body, *hcl.Bod
 			out.Attributes[a.Name] = v
 		}
 	}
-	out.Blocks = d.blocks(s, schema.Blocks, content.Blocks)
+	out.Blocks = d.blocks(s, schema, content.Blocks)
 	return out, content
 }
 
@@ -57,7 +57,7 @@ func (d *decoder) attribute(s scope, a provider.Attribute, written *hcl.Attribut
 	return nil
 }
 
-func (d *decoder) blocks(s scope, schemas []provider.BlockSchema, written hcl.Blocks) []provider.Block {
+func (d *decoder) blocks(s scope, within provider.Schema, written hcl.Blocks) []provider.Block {
 	var out []provider.Block
 	first := make(map[string]hcl.Range)
 	for _, b := range written {
@@ -65,11 +65,11 @@ func (d *decoder) blocks(s scope, schemas []provider.BlockSchema, written hcl.Bl
 		if len(b.Labels) > 0 {
 			label = b.Labels[0]
 		}
-		schema, ok := findBlock(schemas, b.Type, label)
+		schema, ok := within.Block(b.Type, label)
 		if !ok {
 			d.found.add(b.DefRange, s.attribute(b.Type),
 				fmt.Sprintf("unknown label %q of block %q%s", label, b.Type, s.in()),
-				suggest(label, labelsOf(schemas, b.Type)))
+				suggest(label, labelsOf(within.Blocks, b.Type)))
 			continue
 		}
 		if before, twice := first[b.Type]; twice && !schema.Repeated {
@@ -81,7 +81,7 @@ func (d *decoder) blocks(s scope, schemas []provider.BlockSchema, written hcl.Bl
 		body, _ := d.body(nested(s, b, label), schema.Body)
 		out = append(out, provider.Block{Type: b.Type, Label: label, Body: body})
 	}
-	d.missing(s, schemas, written)
+	d.missing(s, within.Blocks, written)
 	return out
 }
 

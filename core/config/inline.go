@@ -37,7 +37,7 @@ func (d *decoder) inline(s scope, schema provider.Schema) {
 		if len(b.Labels) > 0 {
 			label = b.Labels[0]
 		}
-		if inner, ok := findBlock(schema.Blocks, b.Type, label); ok {
+		if inner, ok := schema.Block(b.Type, label); ok {
 			d.inline(nested(s, b, label), inner.Body)
 		}
 	}

@@ -105,13 +105,3 @@ func labelsOf(schemas []provider.BlockSchema, typ string) []string {
 	}
 	return labels
 }
-
-// findBlock answers the schema for a block as it is written.
-func findBlock(schemas []provider.BlockSchema, typ, label string) (provider.BlockSchema, bool) {
-	for _, b := range schemas {
-		if b.Type == typ && (slices.Contains(b.Labels, label) || label == "" && len(b.Labels) == 0) {
-			return b, true
-		}
-	}
-	return provider.BlockSchema{}, false
-}

@@ -1,5 +1,7 @@
 package provider
 
+import "slices"
+
 // Schema describes the body of a provider block, or of a block within one. The
 // host checks a config file against it before the plugin sees anything.
 type Schema struct {
@@ -40,7 +42,18 @@ type Attribute struct {
 	Doc        string `json:"doc,omitempty"`
 }
 
-// BlockSchema is one nested block, e.g. `auth "approle" { … }`.
+// Block answers what a block of this type and label, empty if it has none, may contain.
+func (s Schema) Block(typ, label string) (BlockSchema, bool) {
+	for _, b := range s.Blocks {
+		if b.Type == typ && (slices.Contains(b.Labels, label) || label == "" && len(b.Labels) == 0) {
+			return b, true
+		}
+	}
+	return BlockSchema{}, false
+}
+
+// BlockSchema is one nested block, e.g. `auth "approle" { … }`. Several of one type,
+// each with labels of its own, let the content depend on the label.
 type BlockSchema struct {
 	Type string `json:"type"`
 	// Labels that are allowed; empty if the block takes none.

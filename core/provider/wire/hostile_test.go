@@ -78,6 +78,8 @@ func TestAnswersThatBreakTheContractAreRefused(t *testing.T) {
 		"an empty default":      {"GetSchema", attributes(&providerv1.Attribute{Name: "a", Type: 1, Default: &providerv1.Value{}}), malformed + `attribute "a": default: the value is not of type string`},
 		"no block type":         {"GetSchema", blocks(&providerv1.BlockSchema{}), malformed + "block type: a name is empty"},
 		"a block twice":         {"GetSchema", blocks(&providerv1.BlockSchema{Type: "b"}, &providerv1.BlockSchema{Type: "b"}), malformed + `block "b" appears twice`},
+		"a label twice":         {"GetSchema", blocks(&providerv1.BlockSchema{Type: "b", Labels: []string{"x", "y"}}, &providerv1.BlockSchema{Type: "b", Labels: []string{"z", "y"}}), malformed + `block "b" appears twice`},
+		"labels and none":       {"GetSchema", blocks(&providerv1.BlockSchema{Type: "b", Labels: []string{"x"}}, &providerv1.BlockSchema{Type: "b"}), malformed + `block "b" appears twice`},
 		"endless blocks":        {"GetSchema", nestedBlocks(200), malformed + `block "b": block "b": block "b": block "b": block "b": block "b": block "b": block "b": block "b": blocks nest deeper than 8 levels`},
 		"described: no KEK":     {"DescribeKey", &providerv1.DescribeKeyResponse{State: 1}, internal + "the key-encryption key has an id; it is empty"},
 		"no state":              {"DescribeKey", &providerv1.DescribeKeyResponse{KekId: "k"}, malformed + "unknown key state 0"},

@@ -142,6 +142,9 @@ func testSchema() provider.Schema {
 				Doc:        "auth doc",
 				Attributes: []provider.Attribute{{Name: "secret_id", Type: provider.String, Sensitive: true, Required: true}},
 			}},
+			{Type: "auth", Labels: []string{"cert"}, Repeated: true, Required: true, Body: provider.Schema{
+				Attributes: []provider.Attribute{{Name: "file", Type: provider.Path}},
+			}},
 			{Type: "mirror", Body: provider.Schema{Doc: "mirror doc"}},
 		},
 	}
@@ -187,12 +190,13 @@ func TestConfigureCarriesTheBody(t *testing.T) {
 		Blocks: []provider.Block{
 			{Type: "auth", Label: "approle", Body: provider.Body{Attributes: map[string]any{"secret_id": "not yet secret"}}},
 			{Type: "auth", Label: "token", Body: provider.Body{Attributes: map[string]any{}}},
+			{Type: "auth", Label: "cert", Body: provider.Body{Attributes: map[string]any{"file": "/etc/cert"}}},
 		},
 	}
 	want := sent
 	want.Blocks = []provider.Block{
 		{Type: "auth", Label: "approle", Body: provider.Body{Attributes: map[string]any{"secret_id": provider.NewSecret([]byte("not yet secret"))}}},
-		sent.Blocks[1],
+		sent.Blocks[1], sent.Blocks[2],
 	}
 	var got provider.Config
 	build := func(_ context.Context, cfg provider.Config) (provider.KeyManager, error) {
@@ -221,6 +225,9 @@ func TestConfigureRefusesWhatTheSchemaDoesNotKnow(t *testing.T) {
 		"wrong type":         {provider.Body{Attributes: map[string]any{"retries": "7"}}, "retries", "the value is not of type int"},
 		"nested wrong type":  {nested("auth", map[string]any{"secret_id": int64(1)}), "auth.approle.secret_id", "the value is not of type string"},
 		"unknown block":      {nested("atuh", nil), "atuh.approle", "the schema has no such block"},
+		"unknown label":      {provider.Body{Blocks: []provider.Block{{Type: "auth", Label: "aprole"}}}, "auth.aprole", "the schema has no such block"},
+		"another label's":    {provider.Body{Blocks: []provider.Block{{Type: "auth", Label: "cert", Body: provider.Body{Attributes: map[string]any{"secret_id": "x"}}}}}, "auth.cert.secret_id", "the schema has no such attribute"},
+		"no label":           {provider.Body{Blocks: []provider.Block{{Type: "auth"}}}, "auth", "the schema has no such block"},
 		"foreign Go type":    {nested("auth", map[string]any{"secret_id": 3.5}), "auth.approle.secret_id", "a value of Go type float64 has no place in a provider block"},
 		"binary text":        {provider.Body{Attributes: map[string]any{"token": provider.NewSecret([]byte{0xFF})}}, "token", "the value holds bytes that are not UTF-8 text; encode them, e.g. in base64"},
 		"binary list":        {provider.Body{Attributes: map[string]any{"hosts": []string{"ok", "\xFF"}}}, "hosts", "the value holds bytes that are not UTF-8 text; encode them, e.g. in base64"},

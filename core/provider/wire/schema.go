@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/keyrotor/keyrotor/core/provider"
@@ -83,7 +84,7 @@ func fromSchema(schema *providerv1.Schema, depth int) (provider.Schema, error) {
 		if err := checkName(b.GetType(), "-_"); err != nil {
 			return provider.Schema{}, fmt.Errorf("block type: %w", err)
 		}
-		if _, twice := findBlock(out, b.GetType()); twice {
+		if overlaps(out.Blocks, b) {
 			return provider.Schema{}, fmt.Errorf("block %q appears twice", b.GetType())
 		}
 		body, err := fromSchema(b.GetBody(), depth+1)
@@ -95,6 +96,14 @@ func fromSchema(schema *providerv1.Schema, depth int) (provider.Schema, error) {
 		})
 	}
 	return out, nil
+}
+
+// overlaps reports whether a block could be meant by one of the schemas and by next.
+func overlaps(schemas []provider.BlockSchema, next *providerv1.BlockSchema) bool {
+	return slices.ContainsFunc(schemas, func(b provider.BlockSchema) bool {
+		return b.Type == next.GetType() && (len(b.Labels) == 0 || len(next.GetLabels()) == 0 ||
+			slices.ContainsFunc(b.Labels, func(label string) bool { return slices.Contains(next.GetLabels(), label) }))
+	})
 }
 
 func toAttribute(a provider.Attribute) (*providerv1.Attribute, error) {

@@ -50,7 +50,7 @@ func fromBody(path string, schema provider.Schema, body *providerv1.Body) (provi
 	}
 	for _, block := range body.GetBlocks() {
 		inner := blockPath(path, block.GetType(), block.GetLabel())
-		blockSchema, ok := findBlock(schema, block.GetType())
+		blockSchema, ok := schema.Block(block.GetType(), block.GetLabel())
 		if !ok {
 			return provider.Body{}, invalidAttribute(inner, errors.New("the schema has no such block"))
 		}
@@ -139,15 +139,6 @@ func findAttribute(schema provider.Schema, name string) (provider.Attribute, boo
 		}
 	}
 	return provider.Attribute{}, false
-}
-
-func findBlock(schema provider.Schema, typ string) (provider.BlockSchema, bool) {
-	for _, b := range schema.Blocks {
-		if b.Type == typ {
-			return b, true
-		}
-	}
-	return provider.BlockSchema{}, false
 }
 
 func invalidAttribute(path string, err error) error {
