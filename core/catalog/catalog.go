@@ -182,13 +182,14 @@ func (c *Catalog) running(ctx context.Context, typ string) (*supervisor, *proces
 	return s, p, err
 }
 
-// Provider answers a registered provider. Its plugin starts on the first call.
+// Provider answers a registered provider, or an [*UnknownProviderError]. Its plugin
+// starts on the first call.
 func (c *Catalog) Provider(name string) (*Instance, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	in, ok := c.instances[name]
 	if !ok {
-		return nil, fmt.Errorf("no provider %q is configured, there are %q", name, slices.Sorted(maps.Keys(c.instances)))
+		return nil, &UnknownProviderError{Name: name, Configured: slices.Sorted(maps.Keys(c.instances))}
 	}
 	return in, nil
 }

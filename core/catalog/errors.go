@@ -32,6 +32,17 @@ func (e *MismatchError) Error() string {
 		"If you replaced it on purpose, review it, then run `keyrotor plugin lock %s`", e.Type, e.Path, e.Expected, e.Actual, e.Type)
 }
 
+// UnknownProviderError means that the config has no provider of this name.
+type UnknownProviderError struct {
+	Name string
+	// Configured are those that it has.
+	Configured []string
+}
+
+func (e *UnknownProviderError) Error() string {
+	return fmt.Sprintf("no provider %q is configured, there are %q", e.Name, e.Configured)
+}
+
 // callError says which provider a call failed at. The code and the
 // [provider.Error] behind it are reached with errors.Is and errors.As.
 type callError struct {

@@ -61,6 +61,7 @@ func codes() []code {
 		{"config", func(err error) bool { return len(problems(err)) > 0 }, "the config is not valid; see problems"},
 		{"partly_done", as[*partlyError], "some of the work could not be done, and was listed"},
 		{"check_failed", is(errUnhealthy), "a provider, or what doctor looked at, is not in order"},
+		{"unknown_provider", as[*catalog.UnknownProviderError], "the config has no such provider"},
 		{"plugin_not_pinned", as[*catalog.NotPinnedError], "plugins.lock does not trust the plugin"},
 		{"plugin_changed", as[*catalog.MismatchError], "the plugin is not the binary that plugins.lock pins"},
 		{"integrity", is(keyring.ErrIntegrity), "a key or its record was tampered with"},

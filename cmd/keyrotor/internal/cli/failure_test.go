@@ -26,6 +26,7 @@ func TestCodeOf(t *testing.T) {
 		"no_config":              errNoConfig,
 		"partly_done":            &partlyError{"2 failures"},
 		"check_failed":           fmt.Errorf("%w: 1 of 2 providers", errUnhealthy),
+		"unknown_provider":       fmt.Errorf("key: %w", &catalog.UnknownProviderError{Name: "x"}),
 		"plugin_not_pinned":      &catalog.NotPinnedError{Type: "x"},
 		"plugin_changed":         &catalog.MismatchError{Type: "x"},
 		"invalid_name":           keyring.ErrInvalidName,
