@@ -37,6 +37,9 @@ type Draft struct {
 // New begins a file that is to be at place, whose folder must exist, and removes
 // what killed processes left in that folder. Call Discard in any case.
 func New(place string) (*Draft, error) {
+	if base := filepath.Base(place); base == "." || base == ".." || os.IsPathSeparator(base[0]) {
+		return nil, fmt.Errorf("%q names no file: give it a name", place)
+	}
 	parent := filepath.Dir(place)
 	if err := Sweep(parent); err != nil {
 		return nil, err

@@ -148,6 +148,11 @@ func TestWrite(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	for _, nameless := range []string{"", ".", "..", "/", "a/.."} {
+		if _, err := New(nameless); err == nil || err.Error() != fmt.Sprintf("%q names no file: give it a name", nameless) {
+			t.Errorf("%q: %v", nameless, err)
+		}
+	}
 	if _, err := New(filepath.Join(t.TempDir(), "nowhere", "a")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("in a folder that is not there: %v", err)
 	}

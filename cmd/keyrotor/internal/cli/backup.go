@@ -53,6 +53,8 @@ keep it apart.`,
 		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
+			case args[0] == "":
+				return misuse(cmd, "FILE is empty; '-' is standard output")
 			case cmd.Flags().Changed("wrap-with") && len(options.WrapWith) == 0:
 				return misuse(cmd, "--wrap-with names no provider")
 			case args[0] == standard && a.JSON:
