@@ -164,11 +164,15 @@ func (x *examination) examineConfig(ctx context.Context) []doctor.Finding {
 	return append(findings, doctor.Data(x.file.DataPaths(), readable)...)
 }
 
-// readable tries to begin to read a file or folder.
+// readable tries to begin to read a file or folder, as a census does: not through a
+// link.
 func readable(path string) error {
-	info, err := os.Stat(path)
+	info, err := os.Lstat(path)
 	if err != nil {
 		return err
+	}
+	if info.Mode()&fs.ModeSymlink != 0 {
+		return fmt.Errorf("%s is a symbolic link, which nothing follows: name what it points to", path)
 	}
 	if !info.Mode().IsRegular() && !info.IsDir() {
 		return fmt.Errorf("%s is neither a file nor a folder", path)
