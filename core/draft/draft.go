@@ -41,7 +41,7 @@ func New(place string) (*Draft, error) {
 		return nil, fmt.Errorf("%q names no file: give it a name", place)
 	}
 	parent := filepath.Dir(place)
-	if err := Sweep(parent); err != nil {
+	if err := sweep(parent); err != nil {
 		return nil, err
 	}
 	for {
@@ -149,8 +149,8 @@ func Leftovers(folder string) ([]string, error) {
 	return left, err
 }
 
-// Sweep removes the drafts in a folder whose processes are gone.
-func Sweep(folder string) error {
+// sweep removes the drafts in a folder whose processes are gone.
+func sweep(folder string) error {
 	return abandoned(folder, func(path string) error {
 		err := errors.Join(empty(path), os.RemoveAll(path))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // another process was faster

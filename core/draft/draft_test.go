@@ -172,7 +172,7 @@ func TestSweepRace(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if err := errors.Join(d.Write(text("x")), Sweep(dir), d.Publish(), d.Discard()); err != nil {
+				if err := errors.Join(d.Write(text("x")), sweep(dir), d.Publish(), d.Discard()); err != nil {
 					t.Error(err)
 				}
 			}
