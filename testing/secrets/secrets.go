@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"reflect"
 	"strings"
 	"unsafe"
@@ -20,7 +21,8 @@ import (
 )
 
 // Forms are the ways in which a secret could show: as it is, in the encodings that
-// people use, and as Go prints bytes and the words of a key schedule.
+// people use, and as Go prints bytes and the words of a key schedule. A half of it in
+// the common ones counts as well, since what is cut off still tells.
 func Forms(planted []byte) []string {
 	list := func(format string, items ...any) string {
 		var b strings.Builder
@@ -39,31 +41,62 @@ func Forms(planted []byte) []string {
 	for i := 0; i+4 <= min(len(planted), 16); i += 4 {
 		words = append(words, binary.BigEndian.Uint32(planted[i:]))
 	}
+	text := string(planted)
 	quoted := fmt.Sprintf("%q", planted)
-	return []string{
-		string(planted), quoted[1 : len(quoted)-1],
-		hex.EncodeToString(planted), strings.ToUpper(hex.EncodeToString(planted)),
-		// The inner part, whose encoding does not depend on what stands around it.
-		strings.TrimRight(base64.StdEncoding.EncodeToString(planted[:len(planted)/3*3]), "="),
-		strings.TrimRight(base64.URLEncoding.EncodeToString(planted[:len(planted)/3*3]), "="),
+	forms := []string{
+		quoted[1 : len(quoted)-1], inJSON(text), url.QueryEscape(text), url.PathEscape(text),
+		fmt.Sprintf("% x", planted), strings.ReplaceAll(fmt.Sprintf("% x", planted), " ", ":"),
 		list("%d ", octets...), list("%d, ", octets...), list("%#x, ", octets...), list("%d,", octets...),
 		list("%d ", words...), list("%#x, ", words...),
 	}
+	for _, common := range append(inBase64(planted), text, hex.EncodeToString(planted)) {
+		forms = append(forms, common, common[:len(common)/2], common[len(common)/2:])
+	}
+	return forms
+}
+
+// inJSON is the inner part of a string in JSON, in which < and & are escaped.
+func inJSON(text string) string {
+	encoded, _ := json.Marshal(text) //nolint:errchkjson // a string has an encoding
+	return string(encoded[1 : len(encoded)-1])
+}
+
+// inBase64 is the part whose encoding does not depend on what stands around it, in
+// both alphabets and wherever the secret begins in what was encoded as a whole.
+func inBase64(planted []byte) []string {
+	var forms []string
+	for shift := range 3 {
+		inner := planted[shift : shift+(len(planted)-shift)/3*3]
+		forms = append(forms, base64.StdEncoding.EncodeToString(inner), base64.URLEncoding.EncodeToString(inner))
+	}
+	return forms
 }
 
 // Found lists the forms of the planted secrets that stand in what came out, each
-// with what surrounds it.
+// with what surrounds it. The case of letters does not matter.
 func Found(out []byte, planted map[string][]byte) []string {
+	folded := fold(out)
 	var found []string
 	for name, p := range planted {
 		for _, form := range Forms(p) {
-			if i := bytes.Index(out, []byte(form)); i >= 0 {
+			if i := bytes.Index(folded, fold([]byte(form))); i >= 0 {
 				from, to := max(0, i-80), min(len(out), i+len(form)+20)
 				found = append(found, fmt.Sprintf("%s shows as %.40q in %q", name, form, out[from:to]))
 			}
 		}
 	}
 	return found
+}
+
+// fold puts ASCII letters in lower case, and leaves every byte where it is.
+func fold(text []byte) []byte {
+	folded := bytes.Clone(text)
+	for i, b := range folded {
+		if 'A' <= b && b <= 'Z' {
+			folded[i] = b + 'a' - 'A'
+		}
+	}
+	return folded
 }
 
 // Printed is a value in every way that a program prints one by accident.
