@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"errors"
 	"log/slog"
+	"strconv"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // configVariable names the config file where --config does not.
@@ -94,12 +97,36 @@ func (a *app) group(cmd *cobra.Command, subcommands ...*cobra.Command) *cobra.Co
 
 func isGroup(cmd *cobra.Command) bool { return cmd.HasSubCommands() }
 
-// flagError tells an unknown flag from a flag of an unknown command.
+// flagError tells an unknown flag from a flag of an unknown command. It does not
+// repeat a flag's value: people write a secret after a flag that takes none, as in
+// --passphrase=SECRET and -pSECRET, and what is said here goes into logs.
 func (a *app) flagError(cmd *cobra.Command, err error) error {
 	if before := cmd.Flags().Args(); isGroup(cmd) && len(before) > 0 {
 		return unknownCommand(cmd, before[0])
 	}
+	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return wrongValue(cmd, wrong)
+	}
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && unknown.GetSpecifiedShortnames() != "" {
+		return misuse(cmd, "unknown shorthand flag: -%.1s", unknown.GetSpecifiedName())
+	}
 	return misuse(cmd, "%v", err)
+}
+
+func wrongValue(cmd *cobra.Command, wrong *pflag.InvalidValueError) error {
+	flag := wrong.GetFlag()
+	name := "--" + flag.Name
+	if flag.Shorthand != "" {
+		name = "-" + flag.Shorthand + ", " + name
+	}
+	if flag.Value.Type() == "bool" {
+		return misuse(cmd, "the flag %q takes no value", name)
+	}
+	cause := wrong.Unwrap()
+	if number, ok := errors.AsType[*strconv.NumError](cause); ok {
+		cause = number.Err // its text has the value
+	}
+	return misuse(cmd, "wrong value for the flag %q: %v", name, cause)
 }
 
 // takes checks the number of arguments; a negative most is no limit.
