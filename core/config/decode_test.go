@@ -284,6 +284,7 @@ k.hcl:4:5: unknown attribute "secret_idd" in auth "approle" in provider "x" "y";
 		{"empty argument", "\n  " + ok + `token = file("")`, `k.hcl:5:11: attribute "token" in provider "x" "y": the argument of file() must not be empty or hold a NUL`},
 		{"argument from outside", "\n  " + ok + `token = env(env("PLANTED"))`, `k.hcl:5:11: attribute "token" in provider "x" "y": the argument of env() must be a literal string`},
 		{"not set", "\n  " + ok + `token = env("KEYROTOR_UNSET")`, `k.hcl:5:11: attribute "token" in provider "x" "y": environment variable "KEYROTOR_UNSET" is not set`},
+		{"not a name", "\n  " + ok + `token = env("hvs.CAES")`, `k.hcl:5:11: attribute "token" in provider "x" "y": the environment variable that env() names is not set; env() takes a variable's name, not its value`},
 		{"no such file", "\n  " + ok + `token = file("absent")`, `k.hcl:5:11: attribute "token" in provider "x" "y": cannot read file "absent": no such file or directory`},
 		{"large file", "\n  " + ok + `token = file("large")`, `k.hcl:5:11: attribute "token" in provider "x" "y": cannot read file "large": larger than 1 MiB`},
 		{"binary file", "\n  " + ok + `token = file("binary")`, `k.hcl:5:11: attribute "token" in provider "x" "y": cannot read file "binary": not UTF-8 text`},

@@ -195,12 +195,21 @@ func (e evaluator) call(x *hclsyntax.FunctionCallExpr) (scalar, error) {
 func env(name string) (string, error) {
 	text, ok := os.LookupEnv(name)
 	switch {
+	case !ok && !conventional(name):
+		return "", errors.New("the environment variable that env() names is not set; env() takes a variable's name, not its value")
 	case !ok:
 		return "", fmt.Errorf("environment variable %q is not set", name)
 	case !utf8.ValidString(text):
 		return "", fmt.Errorf("environment variable %q is not UTF-8 text", name)
 	}
 	return text, nil
+}
+
+// conventional reports whether a name is written as those of variables are. One that
+// is not may be the secret itself, in the wrong place.
+func conventional(name string) bool {
+	const longest = 40
+	return len(name) <= longest && strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == ""
 }
 
 // file answers a file's text but for one newline at its end, which editors and

@@ -80,6 +80,7 @@ func TestErrorsDoNotShowValues(t *testing.T) {
 		`<<EOT` + "\nhunter2\n", `<<hunter2` + "\npl4nted\n", `-hunter2`, `!hunter2`, `hunter2 + pl4nted`, `hunter2 ? pl4nted : s3cret`,
 		`hunter2::pl4nted("s3cret")`, `(hunter2`, `hunter2)`, `hunter2,pl4nted`, `hunter2 # pl4nted`, `"${env("PLANTED")}x"`,
 		"“hunter2”", `hunter2 => pl4nted`, `hunter2 & pl4nted`, `"\u{hunter2}"`, `"\uD800hunter2"`, `env("PLANTED")`, `file("secret")`,
+		`env("hunter2-pl4nted")`, `env("hunter2pl4nted")`, `"x${env("hunter2_pl4nted")}"`,
 	}
 	schemas := []provider.AttributeType{
 		provider.String, provider.Int, provider.Bool, provider.StringList, provider.StringMap, provider.Path, provider.Duration,
