@@ -46,7 +46,10 @@ func (in *Instance) Info() provider.Info { return in.info }
 func (in *Instance) Check(ctx context.Context, req provider.CheckRequest) (provider.CheckResponse, error) {
 	c := call{name: "Check", repeat: true, slow: req.Deep}
 	return send(ctx, in, c, func(ctx context.Context, w *wire.Instance) (provider.CheckResponse, error) {
-		return w.Check(ctx, req)
+		res, err := w.Check(ctx, req)
+		// Some key managers name whoever asks by the token that he shows.
+		res.Identity, res.Account = in.plugin.redact.text(res.Identity), in.plugin.redact.text(res.Account)
+		return res, err
 	})
 }
 
@@ -82,7 +85,8 @@ func (in *Instance) GenerateDataKey(ctx context.Context, req provider.GenerateDa
 func (in *Instance) Wrap(ctx context.Context, items []provider.WrapItem) ([]provider.WrapResult, error) {
 	c := call{name: "Wrap", repeat: true}
 	return in.wraps(ctx, c, func(ctx context.Context, w *wire.Instance) ([]provider.WrapResult, error) {
-		return w.Wrap(ctx, items)
+		results, err := w.Wrap(ctx, items)
+		return withoutRoots(items, results, err)
 	})
 }
 

@@ -3,6 +3,7 @@ package catalog
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -110,6 +111,9 @@ func TestRedactor(t *testing.T) {
 		"aHZzLlMzY3JldCI8Jj5cNDI= as base64":      "[redacted] as base64",
 		"6876732e53336372657422" + "3c263e5c3432": "[redacted]",
 		"line TUlJQ0RnSUJBREFOQmdrcWhraUc5dzBC!":  "line [redacted]!",
+		"aHZzLlMzY3JldCI8Jj5cNDI, without =":      "[redacted], without =",
+		"6876732E53336372657422" + "3C263E5C3432": "[redacted]",
+		fmt.Sprint([]byte(testToken)):             "[[redacted]]",
 	} {
 		if got := r.text(in); got != want {
 			t.Errorf("%q became %q, want %q", in, got, want)
@@ -135,6 +139,30 @@ func TestRedactorKeepsThePromise(t *testing.T) {
 	}
 	if plain := error(provider.Errorf(provider.Denied, "no\nnever")); !errors.Is(r.err(plain), plain) {
 		t.Error("an error without anything to clean was changed")
+	}
+}
+
+// TestRootsDoNotComeBack: whichever way a plugin quotes a root that it was to wrap,
+// neither the call's error nor the one of an item has it.
+func TestRootsDoNotComeBack(t *testing.T) {
+	items := []provider.WrapItem{
+		{Plaintext: provider.NewSecret(bytes.Repeat([]byte{0xA7, 0x3E}, 16))}, {Plaintext: provider.NewSecret([]byte(testToken))},
+	}
+	for format, blank := range map[string]string{"%x": "[redacted]", "%X": "[redacted]", "%v": "[[redacted]]", "%q": `"[redacted]"`} {
+		said := provider.Errorf(provider.Denied, "no: "+format+" and "+format, items[0].Plaintext.Reveal(), items[1].Plaintext.Reveal())
+		results, err := withoutRoots(items, []provider.WrapResult{{}, {Err: said}}, said)
+		for _, err := range []error{err, results[1].Err} {
+			wantCode(t, err, provider.Denied)
+			if want := "DENIED: no: " + blank + " and " + blank; err.Error() != want {
+				t.Errorf("%s: got %q, want %q", format, err, want)
+			}
+		}
+		if results[0].Err != nil {
+			t.Errorf("an item that was wrapped has the error %v", results[0].Err)
+		}
+	}
+	if string(items[1].Plaintext.Reveal()) != testToken {
+		t.Error("a root was wiped that the caller still needs")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -33,10 +34,12 @@ type redactor struct {
 }
 
 // add learns the secrets of a configuration.
-func (r *redactor) add(body provider.Body) {
+func (r *redactor) add(body provider.Body) { r.learn(secretsOf(body)) }
+
+func (r *redactor) learn(secrets []provider.Secret) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, s := range secretsOf(body) {
+	for _, s := range secrets {
 		r.forms = append(r.forms, formsOf(s.Reveal())...)
 	}
 	slices.SortFunc(r.forms, func(a, b []byte) int { return len(b) - len(a) })
@@ -109,6 +112,25 @@ func secretsOf(body provider.Body) []provider.Secret {
 	return out
 }
 
+// withoutRoots blanks the roots that a plugin was given to wrap where its errors
+// repeat them, as those of an API that quotes what it refuses do. An error goes into
+// logs and events; a root in it would open everything under its version.
+func withoutRoots(given []provider.WrapItem, results []provider.WrapResult, err error) ([]provider.WrapResult, error) {
+	failed := func(r provider.WrapResult) bool { return r.Err != nil }
+	if err == nil && !slices.ContainsFunc(results, failed) {
+		return results, nil
+	}
+	roots := &redactor{}
+	defer roots.wipe()
+	for _, item := range given {
+		roots.learn([]provider.Secret{item.Plaintext})
+	}
+	for i := range results {
+		results[i].Err = roots.err(results[i].Err)
+	}
+	return results, roots.err(err)
+}
+
 // formsOf lists the telling ways in which a secret shows in text: as it is, line by
 // line, quoted, and in the encodings that HTTP clients print.
 func formsOf(s []byte) [][]byte {
@@ -117,8 +139,10 @@ func formsOf(s []byte) [][]byte {
 	forms := []string{
 		text, quoted[1 : len(quoted)-1],
 		url.QueryEscape(text), url.PathEscape(text),
-		base64.StdEncoding.EncodeToString(s), base64.RawURLEncoding.EncodeToString(s),
-		hex.EncodeToString(s),
+		base64.StdEncoding.EncodeToString(s), base64.RawStdEncoding.EncodeToString(s),
+		base64.URLEncoding.EncodeToString(s), base64.RawURLEncoding.EncodeToString(s),
+		hex.EncodeToString(s), strings.ToUpper(hex.EncodeToString(s)),
+		strings.Trim(fmt.Sprint(s), "[]"),
 	}
 	if encoded, err := json.Marshal(text); err == nil {
 		forms = append(forms, string(encoded[1:len(encoded)-1]))

@@ -153,6 +153,8 @@ func (f *faulty) Check(context.Context, provider.CheckRequest) (provider.CheckRe
 	switch f.fault("Check") {
 	case "noise":
 		f.noise()
+	case "echo":
+		return provider.CheckResponse{Identity: "token " + f.token(), Account: f.token()}, nil
 	case "child":
 		return startChild(&syscall.SysProcAttr{})
 	case "escapee":

@@ -112,6 +112,9 @@ func (f *faulty) Wrap(ctx context.Context, items []provider.WrapItem) ([]provide
 	if err := f.begin("Wrap"); err != nil {
 		return nil, err
 	}
+	if f.fault("Wrap") == "echo" {
+		return nil, provider.Errorf(provider.LimitExceeded, "it takes no %x, nor %[1]q", items[0].Plaintext.Reveal())
+	}
 	results, err := f.KeyManager.Wrap(ctx, items)
 	if err != nil {
 		return nil, err
