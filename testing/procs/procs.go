@@ -17,13 +17,18 @@ import (
 	"github.com/keyrotor/keyrotor/core/catalog"
 )
 
-// BuildLocal builds the local plugin into a plugin directory.
-func BuildLocal(dir string) error {
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, catalog.FileName("local")), "github.com/keyrotor/keyrotor/plugins/local")
+// Build builds a program of this module; pkg is its folder in the module.
+func Build(file, pkg string) error {
+	build := exec.Command("go", "build", "-o", file, "github.com/keyrotor/keyrotor/"+pkg)
 	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the local plugin: %w\n%s", err, out)
+		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
 	}
 	return nil
+}
+
+// BuildLocal builds the local plugin into a plugin directory.
+func BuildLocal(dir string) error {
+	return Build(filepath.Join(dir, catalog.FileName("local")), "plugins/local")
 }
 
 // How processes end.

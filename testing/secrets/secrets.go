@@ -21,8 +21,8 @@ import (
 )
 
 // Forms are the ways in which a secret could show: as it is, in the encodings that
-// people use, and as Go prints bytes and the words of a key schedule. A half of it in
-// the common ones counts as well, since what is cut off still tells.
+// people use, and as Go prints bytes and the words of a key schedule. A half of
+// it counts as well, since what is cut off still tells.
 func Forms(planted []byte) []string {
 	list := func(format string, items ...any) string {
 		var b strings.Builder
@@ -43,14 +43,15 @@ func Forms(planted []byte) []string {
 	}
 	text := string(planted)
 	quoted := fmt.Sprintf("%q", planted)
+	quoted = quoted[1 : len(quoted)-1]
 	forms := []string{
-		quoted[1 : len(quoted)-1], inJSON(text), url.QueryEscape(text), url.PathEscape(text),
 		fmt.Sprintf("% x", planted), strings.ReplaceAll(fmt.Sprintf("% x", planted), " ", ":"),
 		list("%d ", octets...), list("%d, ", octets...), list("%#x, ", octets...), list("%d,", octets...),
 		list("%d ", words...), list("%#x, ", words...),
 	}
-	for _, common := range append(inBase64(planted), text, hex.EncodeToString(planted)) {
-		forms = append(forms, common, common[:len(common)/2], common[len(common)/2:])
+	for _, whole := range append(inBase64(planted),
+		text, quoted, inJSON(text), inJSON(quoted), url.QueryEscape(text), url.PathEscape(text), hex.EncodeToString(planted)) {
+		forms = append(forms, whole, whole[:len(whole)/2], whole[len(whole)/2:])
 	}
 	return forms
 }

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -48,6 +47,7 @@ func TestFound(t *testing.T) {
 			"%v":           fmt.Sprintf("%v", planted),
 			"%#v":          fmt.Sprintf("%#v", planted),
 			"%q":           fmt.Sprintf("%q", planted),
+			"%q in JSON":   inJSON(fmt.Sprintf("%q", planted)),
 			"numbers":      inJSON(numbers(planted)),
 			"words":        fmt.Sprint(words(planted)),
 			"JSON bytes":   inJSON(planted),
@@ -61,6 +61,8 @@ func TestFound(t *testing.T) {
 			shown["query"] = url.QueryEscape(string(planted))
 			shown["path"] = url.PathEscape(string(planted))
 			shown["JSON text"] = inJSON(string(planted))
+			shown["head of JSON text"] = inJSON(string(planted[:20]))
+			shown["tail of a quote"] = fmt.Sprintf("%q", planted[16:])
 		}
 		for name, encoding := range map[string]*base64.Encoding{
 			"base64": base64.StdEncoding, "raw base64": base64.RawStdEncoding,
@@ -83,7 +85,6 @@ func TestFound(t *testing.T) {
 				}
 			}
 		}
-		t.Logf("%d ways: %q", len(shown), slices.Sorted(maps.Keys(shown)))
 	}
 	if found := secrets.Found(around(draw(1<<16)), map[string][]byte{"key": key, "text": text}); len(found) > 0 {
 		t.Errorf("found where there is none: %q", found)
