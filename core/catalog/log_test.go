@@ -113,7 +113,7 @@ func TestRedactor(t *testing.T) {
 		"line TUlJQ0RnSUJBREFOQmdrcWhraUc5dzBC!":  "line [redacted]!",
 		"aHZzLlMzY3JldCI8Jj5cNDI, without =":      "[redacted], without =",
 		"6876732E53336372657422" + "3C263E5C3432": "[redacted]",
-		fmt.Sprint([]byte(testToken)):             "[[redacted]]",
+		fmt.Sprintf("%d", []byte(testToken)):      "[[redacted]]",
 	} {
 		if got := r.text(in); got != want {
 			t.Errorf("%q became %q, want %q", in, got, want)

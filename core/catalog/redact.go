@@ -142,7 +142,7 @@ func formsOf(s []byte) [][]byte {
 		base64.StdEncoding.EncodeToString(s), base64.RawStdEncoding.EncodeToString(s),
 		base64.URLEncoding.EncodeToString(s), base64.RawURLEncoding.EncodeToString(s),
 		hex.EncodeToString(s), strings.ToUpper(hex.EncodeToString(s)),
-		strings.Trim(fmt.Sprint(s), "[]"),
+		strings.Trim(fmt.Sprintf("%d", s), "[]"),
 	}
 	if encoded, err := json.Marshal(text); err == nil {
 		forms = append(forms, string(encoded[1:len(encoded)-1]))

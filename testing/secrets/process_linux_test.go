@@ -108,7 +108,7 @@ func (s *scene) lookAtEnvironment(pid int) {
 	}
 	must(s.t, err)
 	s.look(fmt.Sprintf("environment of %d", pid), environment, "")
-	for _, variable := range strings.Split(string(environment), "\x00") {
+	for variable := range strings.SplitSeq(string(environment), "\x00") {
 		name, _, _ := strings.Cut(variable, "=")
 		if s.planted[name] != nil {
 			s.t.Errorf("the plugin has the variable %s", name)
