@@ -23,8 +23,10 @@ import (
 )
 
 const (
-	// startTimeout bounds a start up to the first answer. A start takes some 60 ms.
-	startTimeout = 20 * time.Second
+	// startTimeout bounds a start up to the first answer. A start takes some 60 ms. It is
+	// less than a call may take, so that the call which waits for a start that hangs is
+	// told of its end, and is tried again on another.
+	startTimeout = DefaultTimeout - 2*time.Second
 	// killAfter is how long a plugin may take to end when asked to.
 	killAfter = 3 * time.Second
 	// reapTimeout is how long go-plugin may take to let go of a killed process.

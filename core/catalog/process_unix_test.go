@@ -310,6 +310,19 @@ func TestHungPluginIsReplaced(t *testing.T) {
 	}
 }
 
+// TestHungStartIsReplaced shows that a start which hangs does not use up the tries of
+// the call that waits for it.
+func TestHungStartIsReplaced(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, func(c *Config) { c.PluginDir = faultyDir(t, "hang-once") })
+	in := h.add("prod", "none")
+	ctx, cancel := context.WithTimeout(context.Background(), DefaultTimeout+5*time.Second)
+	defer cancel()
+	if _, err := in.Check(ctx, provider.CheckRequest{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestPluginsChildrenEndWithIt(t *testing.T) {
 	h := newHost(t, nil)
 	child, err := strconv.Atoi(check(t, h.add("prod", "child")).Identity)

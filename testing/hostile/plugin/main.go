@@ -29,6 +29,9 @@ func main() {
 		os.Exit(7)
 	case "hang":
 		select {}
+	case "hang-once":
+		_ = os.Remove(startFile())
+		select {}
 	case "escapee": // leaves the group with the stream that carries the handshake
 		cmd := exec.Command("/bin/sleep", "30")
 		cmd.SysProcAttr = detached()
@@ -63,12 +66,16 @@ func main() {
 
 // startFault is what the file beside the executable says.
 func startFault() string {
+	text, _ := os.ReadFile(startFile()) // in general there is none
+	return string(text)
+}
+
+func startFile() string {
 	exe, err := os.Executable()
 	if err != nil {
 		panic(err)
 	}
-	text, _ := os.ReadFile(exe + ".start") // in general there is none
-	return string(text)
+	return exe + ".start"
 }
 
 // say writes in the handshake's place and waits to be killed.
