@@ -33,9 +33,11 @@ need_go() {
 }
 
 # nested_modules lists the folders below the root that are Go modules of their own
-# and hold code; scripts/tools/* only pin versions.
+# and hold code; scripts/tools/* only pin versions. The Vault server is not among
+# them: to vet or lint it means to compile or read all of Vault, again and again.
+# vault_server builds it, and the tests of testing/vaulttest run it.
 nested_modules() {
-	(cd "$root" && find . -name go.mod ! -path ./go.mod ! -path '*/testdata/*') | while read -r mod; do
+	(cd "$root" && find . -name go.mod ! -path ./go.mod ! -path '*/testdata/*' ! -path './testing/vaultserver/*') | while read -r mod; do
 		folder=$(dirname "$mod")
 		[ -z "$(find "$root/$folder" -name '*.go')" ] || printf '%s\n' "${folder#./}"
 	done
@@ -72,4 +74,46 @@ tools() {
 			mv "$folder/$tool.$$" "$folder/$tool" || return 1
 	done
 	printf '%s\n' "$folder"
+}
+
+# vault_server_path prints where the Vault server for the tests is or will be: apart
+# for each state of its sources and each version of Go.
+vault_server_path() {
+	key=$(cd "$root/testing/vaultserver" && find . -type f ! -name '*.md' | LC_ALL=C sort | xargs cat | cksum | tr ' ' -)
+	printf '%s\n' "${XDG_CACHE_HOME:-$HOME/.cache}/keyrotor/vaultserver/$(go env GOVERSION)-$key/vaultserver"
+}
+
+# vault_server builds that server, unless it is there, and prints its path.
+vault_server() {
+	server=$(vault_server_path)
+	if [ ! -x "$server" ]; then
+		printf 'building a Vault server for the tests (once, some minutes; it stays in %s)\n' "${server%/*}" >&2
+		mkdir -p "${server%/*}"
+		# The list of packages is the only sign of life that go build gives. Renamed
+		# into place, so that a build cut short leaves no half server.
+		(cd "$root/testing/vaultserver" && GOOS='' GOARCH='' GOFLAGS='' CGO_ENABLED=0 \
+			go build -v -buildvcs=false -trimpath -ldflags='-s -w' -o "$server.$$" . 2>&1) | compiling >&2
+		[ -x "$server.$$" ] || die 'the Vault server for the tests does not build'
+		mv "$server.$$" "$server"
+	fi
+	printf '%s\n' "$server"
+}
+
+# compiling makes one line of what go build -v says it downloads and compiles, or on
+# no terminal a line for each hundred, and passes on all else.
+compiling() {
+	downloaded=0 compiled=0
+	while read -r line; do
+		case $line in
+		'go: downloading '*) downloaded=$((downloaded + 1)) ;;
+		*' '*) printf '%s\n' "$line" && continue ;;
+		*) compiled=$((compiled + 1)) ;;
+		esac
+		if [ -t 2 ]; then
+			printf '\r%d modules downloaded, %d packages compiled' "$downloaded" "$compiled"
+		elif [ $(((downloaded + compiled) % 100)) -eq 0 ]; then
+			printf '%d modules downloaded, %d packages compiled\n' "$downloaded" "$compiled"
+		fi
+	done
+	[ ! -t 2 ] || printf '\r\033[K'
 }
