@@ -1,6 +1,7 @@
 package vaulttest
 
 import (
+	"context"
 	"crypto/rand"
 	"strings"
 	"testing"
@@ -24,6 +25,20 @@ func (s *Server) write(t testing.TB, path string, data map[string]any) *api.Secr
 	return secret
 }
 
+// tidy removes what a test made, at its end, from a server that outlives the tests.
+func (s *Server) tidy(t testing.TB, path string) {
+	t.Helper()
+	if s.dir != "" {
+		return
+	}
+	client := s.Client(t)
+	t.Cleanup(func() {
+		if _, err := client.Logical().DeleteWithContext(context.WithoutCancel(t.Context()), path); err != nil {
+			t.Errorf("left behind on the server: %v", err)
+		}
+	})
+}
+
 // MountTransit mounts a transit engine for the test and answers where.
 func (s *Server) MountTransit(t testing.TB) string {
 	t.Helper()
@@ -42,6 +57,7 @@ func (s *Server) mount(t testing.TB, input *api.MountInput) string {
 	if err := s.Client(t).Sys().MountWithContext(t.Context(), path, input); err != nil {
 		t.Fatal(err)
 	}
+	s.tidy(t, "sys/mounts/"+path)
 	return path
 }
 
@@ -58,6 +74,7 @@ func (s *Server) Policy(t testing.TB, rules string) string {
 	if err := s.Client(t).Sys().PutPolicyWithContext(t.Context(), name, rules); err != nil {
 		t.Fatal(err)
 	}
+	s.tidy(t, "sys/policies/acl/"+name)
 	return name
 }
 
@@ -107,6 +124,7 @@ func (s *Server) enable(t testing.TB, kind string) (mount string) {
 	if err := s.Client(t).Sys().EnableAuthWithOptionsWithContext(t.Context(), mount, &api.EnableAuthOptions{Type: kind}); err != nil {
 		t.Fatal(err)
 	}
+	s.tidy(t, "sys/auth/"+mount)
 	return mount
 }
 

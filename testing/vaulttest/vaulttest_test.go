@@ -378,10 +378,28 @@ func TestShareTakesTheOneThatIsThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mount := server.MountTransit(t)
+	has := func(mount string) bool {
+		t.Helper()
+		mounts, err := shared.Client(t).Sys().ListMountsWithContext(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return mounts[mount+"/"] != nil
+	}
+	var mount string
+	t.Run("a test", func(t *testing.T) {
+		mount = server.MountTransit(t)
+		server.Policy(t, policy(mount))
+		if !has(mount) {
+			t.Error("it is not there")
+		}
+	})
+	if has(mount) {
+		t.Error("a test left its mount on a server that is not ours")
+	}
 	server.Close() // is not for it to end
-	if mounts, err := shared.Client(t).Sys().ListMountsWithContext(t.Context()); err != nil || mounts[mount+"/"] == nil {
-		t.Errorf("mounts %v, %v", mounts, err)
+	if kept := shared.MountTransit(t); !has(kept) {
+		t.Error("a mount is missing")
 	}
 }
 
