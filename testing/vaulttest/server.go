@@ -306,7 +306,7 @@ func (s *Server) waitForPorts(t testing.TB) {
 		for {
 			l, err := net.Listen("tcp", u.Host)
 			if err == nil {
-				l.Close()
+				_ = l.Close() // it was only to see that this can be done
 				break
 			}
 			if time.Now().After(deadline) {
