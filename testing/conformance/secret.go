@@ -49,9 +49,8 @@ func plant(schema provider.Schema, body provider.Body) provider.Body {
 		}
 	}
 	for i, b := range out.Blocks {
-		at := slices.IndexFunc(schema.Blocks, func(x provider.BlockSchema) bool { return x.Type == b.Type })
-		if at >= 0 {
-			out.Blocks[i].Body = plant(schema.Blocks[at].Body, b.Body)
+		if inner, ok := schema.Block(b.Type, b.Label); ok {
+			out.Blocks[i].Body = plant(inner.Body, b.Body)
 		}
 	}
 	return out

@@ -76,9 +76,11 @@ func (w *schemaWriter) body(s provider.Schema) {
 		}
 		w.attribute(a)
 	}
+	written := make(map[string]bool)
 	for _, b := range s.Blocks {
 		w.WriteString("\n")
-		w.block(b)
+		w.block(b, written[b.Type])
+		written[b.Type] = true
 	}
 }
 
@@ -99,7 +101,8 @@ func (w *schemaWriter) attribute(a provider.Attribute) {
 	w.line("%s = %s # %s", a.Name, valueText(a), strings.Join(traits, ", "))
 }
 
-func (w *schemaWriter) block(b provider.BlockSchema) {
+// block writes one entry; another is written already if there is a choice of them.
+func (w *schemaWriter) block(b provider.BlockSchema, another bool) {
 	w.comment(b.Body.Doc)
 	if len(b.Labels) > 1 {
 		w.comment("The label is one of " + strings.Join(b.Labels, ", ") + ".")
@@ -108,7 +111,7 @@ func (w *schemaWriter) block(b provider.BlockSchema) {
 		w.comment("It may be repeated.")
 	}
 	defer func(off bool) { w.off = off }(w.off)
-	w.off = w.off || !b.Required
+	w.off = w.off || !b.Required || another && !b.Repeated
 	label := ""
 	if len(b.Labels) > 0 {
 		label = fmt.Sprintf("%q ", b.Labels[0])

@@ -32,6 +32,10 @@ func TestSchemaText(t *testing.T) {
 			{Type: "auth", Labels: []string{"approle", "token"}, Repeated: true, Body: provider.Schema{
 				Attributes: []provider.Attribute{{Name: "role_id", Type: provider.String, Required: true}},
 			}},
+			{Type: "site", Labels: []string{"eu"}, Required: true, Body: provider.Schema{
+				Attributes: []provider.Attribute{{Name: "zone", Type: provider.String, Required: true}},
+			}},
+			{Type: "site", Labels: []string{"us"}, Required: true},
 		},
 	}
 	const want = `# Wraps in the cloud.
@@ -63,6 +67,13 @@ provider "cloud" "NAME" {
   # It may be repeated.
   # auth "approle" {
     # role_id = "…" # string, required
+  # }
+
+  site "eu" {
+    zone = "…" # string, required
+  }
+
+  # site "us" {
   # }
 }
 `
