@@ -16,6 +16,7 @@ const (
 	providerKEK       check = "provider.kek"
 	providerWraps     check = "provider.wraps"
 	providerRotated   check = "provider.rotated"
+	providerBinding   check = "provider.binding"
 )
 
 // slow is a latency at which a rotation begins to be felt.
@@ -59,6 +60,12 @@ func (p Provider) examine() []Finding {
 	findings := []Finding{p.reachable(), p.kek()}
 	if p.KeyErr != nil {
 		return append(findings, providerWraps.skip(p.Name, "it does not describe its key-encryption key"))
+	}
+	if p.Key.IgnoresAAD {
+		findings = append(findings, providerBinding.warn(p.Name,
+			"the key manager opens a wrap of "+p.Key.KEKID+" for whichever key version it is handed in; only Keyrotor's own check finds one that was moved",
+			fmt.Sprintf("make a key-encryption key that binds its wraps, as the provider's page says, give it a block of its own, "+
+				"then run `keyrotor key migrate --all --from %s --to` that block's name", p.Name)))
 	}
 	if p.Wraps == nil {
 		return append(findings, providerWraps.skip(p.Name, "the store's keys cannot be read"))

@@ -103,6 +103,10 @@ warn provider.rotated [prod] the primary version of the key-encryption key is 2,
 		"rotated here, nothing rewrapped": {func(p *Provider) { p.Wraps = map[KEK]int{{"kek/7", "1"}: 1} }, reached + described +
 			`warn provider.wraps [prod] 1 wrap is by older versions of the key-encryption key than the primary, 2
   -> run ` + "`keyrotor kek rewrap prod`\n"},
+		"AAD ignored": {func(p *Provider) { p.Key.IgnoresAAD = true }, reached + described +
+			`warn provider.binding [prod] the key manager opens a wrap of kek/7 for whichever key version it is handed in; only Keyrotor's own check finds one that was moved
+  -> make a key-encryption key that binds its wraps, as the provider's page says, give it a block of its own, then run ` +
+			"`keyrotor key migrate --all --from prod --to` that block's name\n" + wrapped},
 		"history unread": {func(p *Provider) { p.Lineage = nil }, reached + described + wrapped},
 		"never used": {
 			func(p *Provider) { p.Wraps, p.Lineage = map[KEK]int{}, lineage() },

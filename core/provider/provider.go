@@ -20,7 +20,7 @@ import (
 )
 
 // ProtocolMinor is the revision of keyrotor.provider.v1 that this package speaks.
-const ProtocolMinor = 1
+const ProtocolMinor = 2
 
 // RootSize is the length in bytes of every root that is wrapped.
 const RootSize = 32
@@ -164,6 +164,10 @@ type DescribeKeyResponse struct {
 	PrimaryVersion string
 	// Versions has each version once.
 	Versions []KeyVersion
+	// IgnoresAAD: wraps under this key open whatever the AAD, because the key manager
+	// does not bind them to it. The host's key check value still finds a wrap that was
+	// moved, and doctor says that another key would bind it twice.
+	IgnoresAAD bool
 }
 
 // KeyVersion is one version of the KEK.

@@ -295,6 +295,11 @@ func rotateMutants() []mutant {
 			bend:  onDescribed(func(d *provider.DescribeKeyResponse) { d.Algorithm = "" }),
 		},
 		{
+			name:  "says that its wraps ignore their AAD",
+			fails: []string{"describe/complete", "rotate/moves-primary"},
+			bend:  onDescribed(func(d *provider.DescribeKeyResponse) { d.IgnoresAAD = true }),
+		},
+		{
 			name: "makes a version when it wraps",
 			fails: []string{
 				"describe/changes-nothing", "wrap/names-the-key", "rotate/wraps-under-primary", "create/twice",

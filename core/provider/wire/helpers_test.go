@@ -167,6 +167,7 @@ func describeResponse() provider.DescribeKeyResponse {
 			{Version: "11", State: provider.KeyDisabled, Created: time.Date(2024, 2, 29, 1, 2, 3, 4, time.UTC)},
 			{Version: "12", State: provider.KeyEnabled, Created: time.Unix(0, 0).UTC()},
 		},
+		IgnoresAAD: true,
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 func toDescribeKey(d provider.DescribeKeyResponse) (*providerv1.DescribeKeyResponse, error) {
 	out := &providerv1.DescribeKeyResponse{
 		KekId: d.KEKID, State: toKeyState(d.State), Algorithm: d.Algorithm, PrimaryVersion: d.PrimaryVersion,
+		IgnoresAad: d.IgnoresAAD,
 	}
 	if out.GetState() == providerv1.KeyState_KEY_STATE_UNSPECIFIED {
 		return nil, provider.Errorf(provider.Internal, "DescribeKey answered the unknown state %q", d.State)
@@ -32,6 +33,7 @@ func toDescribeKey(d provider.DescribeKeyResponse) (*providerv1.DescribeKeyRespo
 func fromDescribeKey(d *providerv1.DescribeKeyResponse) (provider.DescribeKeyResponse, error) {
 	out := provider.DescribeKeyResponse{
 		KEKID: d.GetKekId(), State: fromKeyState(d.GetState()), Algorithm: d.GetAlgorithm(), PrimaryVersion: d.GetPrimaryVersion(),
+		IgnoresAAD: d.GetIgnoresAad(),
 	}
 	if out.State == "" {
 		return provider.DescribeKeyResponse{}, fmt.Errorf("unknown key state %d", d.GetState())

@@ -566,6 +566,8 @@ func (x *Attribute) GetDoc() string {
 	return ""
 }
 
+// BlockSchema is one nested block. Several of one type, no label in two of them,
+// are one block whose body depends on its label.
 type BlockSchema struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Type  string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
@@ -1312,8 +1314,11 @@ type DescribeKeyResponse struct {
 	Algorithm      string        `protobuf:"bytes,3,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
 	PrimaryVersion string        `protobuf:"bytes,4,opt,name=primary_version,json=primaryVersion,proto3" json:"primary_version,omitempty"`
 	Versions       []*KeyVersion `protobuf:"bytes,5,rep,name=versions,proto3" json:"versions,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Wraps under this key open whatever the AAD: the key manager does not bind
+	// them. The host's own check still finds one that was moved.
+	IgnoresAad    bool `protobuf:"varint,6,opt,name=ignores_aad,json=ignoresAad,proto3" json:"ignores_aad,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DescribeKeyResponse) Reset() {
@@ -1379,6 +1384,13 @@ func (x *DescribeKeyResponse) GetVersions() []*KeyVersion {
 		return x.Versions
 	}
 	return nil
+}
+
+func (x *DescribeKeyResponse) GetIgnoresAad() bool {
+	if x != nil {
+		return x.IgnoresAad
+	}
+	return false
 }
 
 type KeyVersion struct {
@@ -3279,13 +3291,15 @@ const file_keyrotor_provider_v1_provider_proto_rawDesc = "" +
 	"\rCloseResponse\"5\n" +
 	"\x12DescribeKeyRequest\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
-	"instanceId\"\xe7\x01\n" +
+	"instanceId\"\x88\x02\n" +
 	"\x13DescribeKeyResponse\x12\x15\n" +
 	"\x06kek_id\x18\x01 \x01(\tR\x05kekId\x124\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1e.keyrotor.provider.v1.KeyStateR\x05state\x12\x1c\n" +
 	"\talgorithm\x18\x03 \x01(\tR\talgorithm\x12'\n" +
 	"\x0fprimary_version\x18\x04 \x01(\tR\x0eprimaryVersion\x12<\n" +
-	"\bversions\x18\x05 \x03(\v2 .keyrotor.provider.v1.KeyVersionR\bversions\"\x92\x01\n" +
+	"\bversions\x18\x05 \x03(\v2 .keyrotor.provider.v1.KeyVersionR\bversions\x12\x1f\n" +
+	"\vignores_aad\x18\x06 \x01(\bR\n" +
+	"ignoresAad\"\x92\x01\n" +
 	"\n" +
 	"KeyVersion\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x124\n" +
