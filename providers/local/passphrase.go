@@ -1,12 +1,8 @@
 package local
 
 import (
-	"bytes"
-	"errors"
-	"io"
-	"os"
-
 	"github.com/keyrotor/keyrotor/core/provider"
+	"github.com/keyrotor/keyrotor/providers/secretfile"
 )
 
 const maxPassphrase = 4096
@@ -53,36 +49,9 @@ func (p passphrase) read() (provider.Secret, error) {
 	if p.file == "" {
 		return p.value.Clone(), nil
 	}
-	// Opening a pipe would wait for a writer for ever.
-	info, err := os.Stat(p.file)
+	pass, err := secretfile.Read(p.file, "passphrase", maxPassphrase)
 	if err != nil {
-		return provider.Secret{}, configError(attrPassphraseFile, "cannot read the passphrase: %w", err)
+		return provider.Secret{}, configError(attrPassphraseFile, "%w", err)
 	}
-	if !info.Mode().IsRegular() {
-		return provider.Secret{}, configError(attrPassphraseFile, "%s is not a regular file", p.file)
-	}
-	f, err := os.Open(p.file)
-	if err != nil {
-		return provider.Secret{}, configError(attrPassphraseFile, "cannot read the passphrase: %w", err)
-	}
-	defer f.Close()
-	// A fixed buffer, because a growing one leaves copies behind.
-	buf := make([]byte, maxPassphrase+1)
-	n, err := io.ReadFull(f, buf)
-	if err == nil {
-		clear(buf)
-		return provider.Secret{}, configError(attrPassphraseFile, "%s is longer than %d bytes", p.file, maxPassphrase)
-	}
-	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		clear(buf)
-		return provider.Secret{}, configError(attrPassphraseFile, "cannot read the passphrase: %w", err)
-	}
-	secret := bytes.TrimSuffix(buf[:n], []byte("\n"))
-	if len(secret) < n {
-		secret = bytes.TrimSuffix(secret, []byte("\r"))
-	}
-	if len(secret) == 0 {
-		return provider.Secret{}, configError(attrPassphraseFile, "%s is empty: write the passphrase into it", p.file)
-	}
-	return provider.NewSecret(secret), nil
+	return pass, nil
 }
