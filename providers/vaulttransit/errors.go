@@ -134,7 +134,8 @@ func (s *settings) loginFailure(r request, a answer) error {
 		return s.failure(r, a)
 	case a.status == http.StatusBadRequest, a.status == http.StatusForbidden:
 		return s.codedError(provider.Unauthenticated, r, a, text,
-			"Vault does not take this credential: it is wrong, expired or used up, its role is gone, or no auth method is mounted there")
+			"Vault does not take this credential: it is wrong, expired or used up, its role is gone or locked out for a while after too many "+
+				"wrong ones, or no auth method is mounted there")
 	default:
 		return s.statusError(r, a, text)
 	}
