@@ -88,27 +88,35 @@ func TestLoginMethods(t *testing.T) {
 	}{
 		"approle": {
 			login("approle", map[string]any{"role_id": "r", "secret_id": provider.NewSecret([]byte("s")), "mount": "teams/approle"}), nil,
-			"PUT auth/teams/approle/login", map[string]any{"role_id": "r", "secret_id": "s"},
+			"PUT auth/teams/approle/login",
+			map[string]any{"role_id": "r", "secret_id": "s"},
 		},
 		"approle from files": {
 			login("approle", map[string]any{"role_id_file": file("role", "r\n"), "secret_id_file": file("secret", "s\n"), "mount": "approle"}), nil,
-			"PUT auth/approle/login", map[string]any{"role_id": "r", "secret_id": "s"},
+			"PUT auth/approle/login",
+			map[string]any{"role_id": "r", "secret_id": "s"},
 		},
 		"approle without a secret": {
 			login("approle", map[string]any{"role_id": "r", "mount": "auth/approle"}), nil,
-			"PUT auth/approle/login", map[string]any{"role_id": "r"},
+			"PUT auth/approle/login",
+			map[string]any{"role_id": "r"},
 		},
 		"kubernetes": {
 			login("kubernetes", map[string]any{"role": "kr", "jwt_file": file("jwt", "a.b.c"), "mount": "kubernetes"}), nil,
-			"PUT auth/kubernetes/login", map[string]any{"role": "kr", "jwt": "a.b.c"},
+			"PUT auth/kubernetes/login",
+			map[string]any{"role": "kr", "jwt": "a.b.c"},
 		},
 		"cert": {
-			login("cert", map[string]any{"name": "n", "mount": "cert"}), map[string]any{"client_cert_file": cert, "client_key_file": key},
-			"PUT auth/cert/login", map[string]any{"name": "n"},
+			login("cert", map[string]any{"name": "n", "mount": "cert"}),
+			map[string]any{"client_cert_file": cert, "client_key_file": key},
+			"PUT auth/cert/login",
+			map[string]any{"name": "n"},
 		},
 		"cert without a name": {
-			login("cert", map[string]any{"mount": "cert"}), map[string]any{"client_cert_file": cert, "client_key_file": key},
-			"PUT auth/cert/login", map[string]any{},
+			login("cert", map[string]any{"mount": "cert"}),
+			map[string]any{"client_cert_file": cert, "client_key_file": key},
+			"PUT auth/cert/login",
+			map[string]any{},
 		},
 	} {
 		s := newScript().on(c.call, says(200, `{"auth":{"client_token":"hvs.fresh","lease_duration":0}}`))
@@ -342,7 +350,7 @@ func TestCloseDuringLogin(t *testing.T) {
 	go func() { ended <- describe(ctx, m) }()
 	<-entered
 	cancel()
-	<-ended
+	wantError(t, "who gave up", <-ended, provider.Unavailable, "")
 	closed := make(chan error, 1)
 	go func() { closed <- m.Close() }()
 	for !m.auth.isClosed() {

@@ -375,8 +375,7 @@ func TestConfigErrors(t *testing.T) {
 	kv := shared.MountKV(t)
 	everything := tokenBlock(shared.RootToken)
 	few := role(t, mount, key, false, vaulttest.Grant{})
-	other := filepath.Join(t.TempDir())
-	cert, certKey := testCertificate(t, other)
+	cert, certKey := testCertificate(t, t.TempDir())
 	for name, c := range map[string]struct {
 		body      provider.Body
 		code      provider.Code
@@ -392,8 +391,10 @@ func TestConfigErrors(t *testing.T) {
 		"a wrong role":                   {at(shared.Addr, mount, key, login("approle", map[string]any{"mount": few.Body.String("mount"), "role_id": "x"})), provider.Unauthenticated, "", "wrong"},
 		"a wrong token":                  {at(shared.Addr, mount, key, tokenBlock("hvs.wrong")), provider.Unauthenticated, "", "auth.token"},
 		"no authority":                   {at(shared.TLSAddr, mount, key, few), provider.InvalidConfig, "ca_file", "not signed"},
-		"another authority": {block(map[string]any{"address": shared.TLSAddr, "mount": mount, "key": key, "ca_file": cert}, few),
-			provider.InvalidConfig, "ca_file", "not signed"},
+		"another authority": {
+			block(map[string]any{"address": shared.TLSAddr, "mount": mount, "key": key, "ca_file": cert}, few),
+			provider.InvalidConfig, "ca_file", "not signed",
+		},
 		"another certificate": {block(map[string]any{
 			"address": shared.TLSAddr, "mount": mount, "key": key, "ca_file": shared.CAFile, "client_cert_file": cert, "client_key_file": certKey,
 		}, login("cert", map[string]any{"mount": shared.Cert(t, vaulttest.Grant{Policy: "default"}).Mount})), provider.Unauthenticated, "", ""},
@@ -474,8 +475,8 @@ func TestWrongAnswers(t *testing.T) {
 	proxy := faultproxy.New(t, shared.Addr)
 	m := open(t, nil, at(proxy.URL, mount, key, tokenBlock(shared.RootToken)))
 	w := wrapOne(t, m, "")
-	replace := func(old, new string) faultplan.Fault {
-		return faultplan.Wrong(func(body []byte) []byte { return []byte(strings.ReplaceAll(string(body), old, new)) })
+	replace := func(right, wrong string) faultplan.Fault {
+		return faultplan.Wrong(func(body []byte) []byte { return []byte(strings.ReplaceAll(string(body), right, wrong)) })
 	}
 	decrypt := "PUT /v1/" + mount + "/decrypt/" + key
 	proxy.Next(1, decrypt, replace(rootText(), base64.StdEncoding.EncodeToString([]byte("short"))))

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hashicorp/vault/api"
-
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/testing/conformance"
 	"github.com/keyrotor/keyrotor/testing/faultplan"
@@ -114,11 +112,7 @@ func TestConformance(t *testing.T) {
 	mount := shared.MountTransit(t)
 	auth := role(t, mount, "+", true, vaulttest.Grant{})
 	// The suite tries wrong secret ids more often than Vault puts up with.
-	if err := shared.Client(t).Sys().TuneMountWithContext(t.Context(), "auth/"+auth.Body.String("mount"), api.MountConfigInput{
-		UserLockoutConfig: &api.UserLockoutConfigInput{DisableLockout: new(true)},
-	}); err != nil {
-		t.Fatal(err)
-	}
+	write(t, "sys/mounts/auth/"+auth.Body.String("mount")+"/tune", map[string]any{"user_lockout_config": map[string]any{"lockout_disable": true}})
 	nobody := tokenBlock(shared.Token(t, vaulttest.Grant{Policy: shared.Policy(t, `path "nothing" { capabilities = ["read"] }`)}))
 	nowhere := tokenBlock(shared.Token(t, vaulttest.Grant{Policy: shared.Policy(t, `path "nowhere/*" { capabilities = ["read", "update"] }`)}))
 	busy := faultproxy.New(t, shared.Addr)
