@@ -224,3 +224,81 @@ func TestAnswerWithoutEnd(t *testing.T) {
 	t.Cleanup(server.Close)
 	wantError(t, "no end", describe(t.Context(), dial(t, server.URL, nil)), provider.Unavailable, "", "no end")
 }
+
+// TestCloseEndsARenewalUnderWay, of which nobody knows how long Vault would take.
+func TestCloseEndsARenewalUnderWay(t *testing.T) {
+	renewing := make(chan struct{})
+	s := newScript().
+		on("PUT auth/approle/login", says(200, `{"auth":{"client_token":"hvs.fresh","lease_duration":2,"renewable":true}}`)).
+		on("PUT auth/token/renew-self", func(_ http.ResponseWriter, r *http.Request) {
+			close(renewing)
+			<-r.Context().Done()
+		})
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	m := dial(t, server.URL, map[string]any{"timeout": "1h"})
+	if err := describe(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	<-renewing
+	closed := make(chan error, 1)
+	go func() { closed <- m.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("Close waits for the renewal")
+	}
+}
+
+// spy keeps the buffers that it fills.
+type spy struct {
+	chunks []string
+	seen   [][]byte
+}
+
+func (s *spy) Read(p []byte) (int, error) {
+	if len(s.chunks) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, s.chunks[0])
+	s.seen = append(s.seen, p[:n])
+	s.chunks = s.chunks[1:]
+	return n, nil
+}
+
+// TestBuffersAreWiped: those that an answer outgrew, and that of a request that was sent.
+func TestBuffersAreWiped(t *testing.T) {
+	r := &spy{chunks: []string{strings.Repeat("a", 600), strings.Repeat("b", 425), strings.Repeat("c", 500)}}
+	body, err := readBody(r, 0)
+	if err != nil || string(body) != strings.Repeat("a", 600)+strings.Repeat("b", 425)+strings.Repeat("c", 500) {
+		t.Fatalf("%q, %v", body, err)
+	}
+	for i, seen := range r.seen[:2] {
+		if strings.Trim(string(seen), "\x00") != "" {
+			t.Errorf("buffer %d, which was outgrown, holds %.10q…", i, seen)
+		}
+	}
+
+	req := httptest.NewRequestWithContext(t.Context(), http.MethodPut, "http://vault.test/", strings.NewReader("a root"))
+	taken, err := takeBody(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	buf := taken.(*wipingBody).buf
+	sent, err := io.ReadAll(taken)
+	if err != nil || string(sent) != "a root" {
+		t.Fatalf("%q, %v", sent, err)
+	}
+	if err := taken.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if string(buf) != "\x00\x00\x00\x00\x00\x00" {
+		t.Errorf("a request's buffer holds %q after it was sent", buf)
+	}
+	if n, err := taken.Read(make([]byte, 1)); n != 0 || err != io.EOF { //nolint:errorlint // what a reader answers
+		t.Errorf("afterwards it reads %d bytes, %v", n, err)
+	}
+}

@@ -6,232 +6,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/keyrotor/keyrotor/core"
-	"github.com/keyrotor/keyrotor/core/catalog"
 	"github.com/keyrotor/keyrotor/core/doctor"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/rewrap"
 	"github.com/keyrotor/keyrotor/testing/faultplan"
-	"github.com/keyrotor/keyrotor/testing/faultproxy"
 	"github.com/keyrotor/keyrotor/testing/vaulttest"
 )
-
-// vaultScene is a host with a plugin process, and a real Vault behind a proxy that
-// breaks calls. One host lives through all of it.
-type vaultScene struct {
-	t      *testing.T
-	server *vaulttest.Server
-	proxy  *faultproxy.Proxy
-	role   vaulttest.AppRole
-	mount  string
-	config string
-	caFile string
-	kr     *core.Keyrotor
-	// tokens are what was encrypted so far, by what they open to.
-	tokens  map[string][]byte
-	primary uint32
-}
-
-const vaultKEK = "kek"
-
-func newVaultScene(t *testing.T) *vaultScene {
-	t.Helper()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(pluginDir, catalog.FileName("vault-transit")), "../../plugins/vault-transit")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	dir, err := os.MkdirTemp("/tmp", "kr")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	t.Setenv("TMPDIR", dir)
-
-	s := &vaultScene{t: t, server: vaulttest.Start(t), tokens: map[string][]byte{}}
-	s.proxy = faultproxy.NewTLS(t, s.server.TLSAddr, s.server.CAFile)
-	s.mount = s.server.MountTransit(t)
-	s.role = s.server.AppRole(t, vaulttest.Grant{Policy: s.server.Policy(t, `path "`+s.mount+`/*" { capabilities = ["read", "update"] }`)})
-	if s.config, err = core.Init(t.Context(), filepath.Join(dir, "kr"), core.InitOptions{PluginDir: pluginDir}); err != nil {
-		t.Fatal(err)
-	}
-	s.caFile = filepath.Join(filepath.Dir(s.config), "ca.pem")
-	s.trust(s.proxy.CAFile)
-	s.write("secret-id", s.role.SecretID)
-	s.configure(s.mount)
-	s.kr = s.open()
-	if _, err := s.kr.CreateKEK(t.Context(), "vault"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.kr.CreateKey(t.Context(), "payments", core.KeyOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	s.primary = 1
-	s.encrypt()
-	return s
-}
-
-func (s *vaultScene) write(name, content string) {
-	s.t.Helper()
-	if err := os.WriteFile(filepath.Join(filepath.Dir(s.config), name), []byte(content+"\n"), 0o600); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// trust makes other authorities those of the config.
-func (s *vaultScene) trust(caFile string) {
-	s.t.Helper()
-	ca, err := os.ReadFile(caFile)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.write("ca.pem", strings.TrimSpace(string(ca)))
-}
-
-// configure puts the provider's block in the place of the one that Init wrote.
-func (s *vaultScene) configure(mount string) {
-	s.t.Helper()
-	text, err := os.ReadFile(s.config)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	block := fmt.Sprintf(`provider "vault-transit" "vault" {
-  address = %q
-  mount   = %q
-  key     = %q
-  ca_file = "ca.pem"
-  timeout = "3s"
-  auth "approle" {
-    mount          = %q
-    role_id        = %q
-    secret_id_file = "secret-id"
-  }
-}
-`, s.proxy.URL, mount, vaultKEK, s.role.Mount, s.role.RoleID)
-	text = regexp.MustCompile(`(?ms)^provider .*^}\n`).ReplaceAll(text, []byte(strings.ReplaceAll(block, "$", "$$")))
-	if err := os.WriteFile(s.config, text, 0o600); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-func (s *vaultScene) open() *core.Keyrotor {
-	s.t.Helper()
-	kr, err := core.Opener{CreateStore: true}.Open(s.t.Context(), s.config)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() {
-		if err := kr.Close(); err != nil {
-			s.t.Error(err)
-		}
-	})
-	return kr
-}
-
-func (s *vaultScene) encrypt() {
-	s.t.Helper()
-	plain := fmt.Sprintf("card %d of version %d", len(s.tokens), s.primary)
-	token, err := s.kr.Encrypt(s.t.Context(), "payments", []byte(plain), nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.tokens[plain] = token
-}
-
-// rotate makes a version of the key, which takes Vault twice.
-func (s *vaultScene) rotate() error {
-	_, err := s.kr.Rotate(s.t.Context(), "payments", keyring.ReasonManual, "")
-	if err == nil {
-		s.primary++
-	}
-	return err
-}
-
-// broken is what a fault does: it has its code and its words, and a host that is at
-// work goes on reading and writing.
-func (s *vaultScene) broken(what string, code provider.Code, says ...string) {
-	s.t.Helper()
-	s.hasCode(what, s.rotate(), code, says...)
-	s.encrypt()
-	s.reads(s.kr)
-}
-
-func (s *vaultScene) hasCode(what string, err error, code provider.Code, says ...string) {
-	s.t.Helper()
-	if provider.CodeOf(err) != code {
-		s.t.Errorf("%s: %v, want %s", what, err, code)
-		return
-	}
-	for _, words := range says {
-		if !strings.Contains(err.Error(), words) {
-			s.t.Errorf("%s: the error does not say %q: %v", what, words, err)
-		}
-	}
-}
-
-// mended is what must hold once a fault is over: the host goes on without a restart,
-// and one that starts now reads every token that was ever made.
-func (s *vaultScene) mended(what string) {
-	s.t.Helper()
-	deadline := time.Now().Add(patience)
-	err := s.rotate()
-	for provider.Transient(err) && time.Now().Before(deadline) { // a server that was just unsealed
-		err = s.rotate()
-	}
-	if err != nil {
-		s.t.Fatalf("%s is over, and a rotation fails: %v", what, err)
-	}
-	s.encrypt()
-	s.reads(s.kr)
-	cold := s.open()
-	s.reads(cold)
-	if err := cold.Close(); err != nil {
-		s.t.Error(err)
-	}
-}
-
-func (s *vaultScene) reads(kr *core.Keyrotor) {
-	s.t.Helper()
-	for plain, token := range s.tokens {
-		got, err := kr.Decrypt(s.t.Context(), token, nil)
-		if err != nil || string(got) != plain {
-			s.t.Errorf("%q opens to %q, %v", plain, got, err)
-		}
-	}
-}
-
-// admin changes something in Vault by hand.
-func (s *vaultScene) admin(path string, data map[string]any) map[string]any {
-	s.t.Helper()
-	secret, err := s.server.Client(s.t).Logical().WriteWithContext(s.t.Context(), path, data)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if secret == nil {
-		return nil
-	}
-	return secret.Data
-}
-
-func (s *vaultScene) keyPath(more string) string { return s.mount + "/keys/" + vaultKEK + more }
-
-// versions is how many the KEK has.
-func (s *vaultScene) versions() int {
-	s.t.Helper()
-	kek, err := s.kr.DescribeKEK(s.t.Context(), "vault")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return len(kek.Versions)
-}
 
 // TestVaultFaults has everything go wrong that does go wrong with a Vault, to one host
 // and its plugin process.
@@ -284,7 +70,7 @@ func secretIDDestroyed(s *vaultScene) {
 	s.admin("sys/leases/revoke-prefix/auth/"+s.role.Mount, nil)
 	s.broken("the secret id is gone", provider.Unauthenticated, "does not take this credential")
 	s.role.SecretID = s.server.NewSecretID(s.t, s.role)
-	s.write("secret-id", s.role.SecretID)
+	s.useSecretID()
 }
 
 func throttled(s *vaultScene) {
@@ -453,7 +239,7 @@ func keyDeleted(s *vaultScene) {
 // wrongMount is a mistake in the config: another host finds it out, and changes nothing.
 func wrongMount(s *vaultScene) {
 	s.role = s.server.AppRole(s.t, vaulttest.Grant{Policy: s.server.Policy(s.t, `path "*" { capabilities = ["read", "update"] }`)})
-	s.write("secret-id", s.role.SecretID)
+	s.useSecretID()
 	s.configure("nowhere")
 	kr := s.open()
 	_, err := kr.Rotate(context.WithoutCancel(s.t.Context()), "payments", keyring.ReasonManual, "")
@@ -464,4 +250,8 @@ func wrongMount(s *vaultScene) {
 	s.configure(s.mount)
 	s.kr = s.open()
 	s.mended("a wrong mount")
+	s.keepsSecrets("the log", s.log.String())
+	if !strings.Contains(s.log.String(), "vault-transit") {
+		s.t.Error("nothing was logged of the plugin")
+	}
 }
