@@ -166,7 +166,7 @@ func (a *authenticator) keep(s *session, g grant) {
 	a.running.Go(watcher.Start)
 	defer watcher.Stop()
 	select {
-	case <-watcher.DoneCh(): // an error or not, renewal is over
+	case <-watcher.DoneCh(): //nolint:errcheck // an error or not, renewal is over
 	case <-s.stop:
 	}
 }

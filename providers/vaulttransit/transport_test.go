@@ -298,7 +298,7 @@ func TestBuffersAreWiped(t *testing.T) {
 	if string(buf) != "\x00\x00\x00\x00\x00\x00" {
 		t.Errorf("a request's buffer holds %q after it was sent", buf)
 	}
-	if n, err := taken.Read(make([]byte, 1)); n != 0 || err != io.EOF { //nolint:errorlint // what a reader answers
+	if n, err := taken.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 		t.Errorf("afterwards it reads %d bytes, %v", n, err)
 	}
 }
