@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -96,9 +97,7 @@ func guarded(t *testing.T, judge func(token string) error) *gcpkmsfake.Server {
 
 func blockAt(s *gcpkmsfake.Server, more map[string]any) provider.Body {
 	attributes := map[string]any{"key": newName(), "endpoint": s.Endpoint, "ca_file": s.CAFile}
-	for k, v := range more {
-		attributes[k] = v
-	}
+	maps.Copy(attributes, more)
 	return body(attributes)
 }
 
@@ -204,10 +203,7 @@ func openWith(t *testing.T, b provider.Body, other http.RoundTripper) *manager {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := newManager(s, other)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := newManager(s, other)
 	t.Cleanup(func() { _ = m.Close() })
 	return m
 }

@@ -20,8 +20,7 @@ func TestWrongAnswers(t *testing.T) {
 	s := fake(t, gcpkmsfake.Options{})
 	m, other := newKEK(t, s), newKEK(t, s)
 	w := mustWrap(t, m, "aad")
-	encrypt := func(change func(*kmspb.EncryptResponse)) faultplan.Fault { return gcpkmsfake.Wrong(change) }
-	decrypt := func(change func(*kmspb.DecryptResponse)) faultplan.Fault { return gcpkmsfake.Wrong(change) }
+	encrypt, decrypt := gcpkmsfake.Wrong[kmspb.EncryptResponse], gcpkmsfake.Wrong[kmspb.DecryptResponse]
 	for name, c := range map[string]struct {
 		fault faultplan.Fault
 		says  string

@@ -44,5 +44,5 @@ func New(_ context.Context, cfg provider.Config) (provider.KeyManager, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newManager(s, nil)
+	return newManager(s, nil), nil
 }

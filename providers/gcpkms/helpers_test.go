@@ -56,10 +56,7 @@ func open(t testing.TB, b provider.Body) *manager {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := newManager(settings, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := newManager(settings, nil)
 	t.Cleanup(func() { _ = m.Close() })
 	return m
 }

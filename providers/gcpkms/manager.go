@@ -45,14 +45,14 @@ var (
 )
 
 // newManager takes another transport than HTTP's to Google's token services for a test.
-func newManager(s settings, other http.RoundTripper) (*manager, error) {
+func newManager(s settings, other http.RoundTripper) *manager {
 	life, end := context.WithCancel(context.Background())
 	m := &manager{settings: s, rotating: make(chan struct{}, 1), life: life, end: end, now: time.Now}
 	m.rotating <- struct{}{}
 	if !s.plaintext {
 		m.tokens = newTokens(&m.settings, other)
 	}
-	return m, nil
+	return m
 }
 
 // connect answers the client. Making it touches no network; the first call does.

@@ -227,7 +227,7 @@ func TestVersions(t *testing.T) {
 	}
 	_, err = c.RestoreCryptoKeyVersion(t.Context(), &kmspb.RestoreCryptoKeyVersionRequest{Name: v1})
 	wantCode(t, "restoring twice", err, codes.FailedPrecondition, "DISABLED")
-	if err := c.Server.Destroy(v1); err != nil {
+	if err := c.Destroy(v1); err != nil {
 		t.Fatal(err)
 	}
 	_, err = c.decrypt(key, first.GetCiphertext(), "")

@@ -69,7 +69,7 @@ func (s service) ListCryptoKeyVersions(_ context.Context, req *kmspb.ListCryptoK
 			return nil, invalid("page_token is invalid")
 		}
 	}
-	res := &kmspb.ListCryptoKeyVersionsResponse{TotalSize: int32(len(k.versions))} //nolint:gosec // it is small
+	res := &kmspb.ListCryptoKeyVersionsResponse{TotalSize: int32(len(k.versions))}
 	to := min(from+size, len(k.versions))
 	for _, v := range k.versions[from:to] {
 		res.CryptoKeyVersions = append(res.CryptoKeyVersions, proto.CloneOf(v.info))
