@@ -155,7 +155,7 @@ func (t *tokens) base(opts *credentials.DetectOptions) (*auth.Credentials, error
 		creds, err := credentials.DetectDefault(opts)
 		if err != nil {
 			return nil, provider.Errorf(provider.Unauthenticated, "there are no default credentials of Google's: set %s; or run where a service account "+
-				"is attached; or let GOOGLE_APPLICATION_CREDENTIALS, or HOME for gcloud's, through to this plugin: %s", attrCredentialsFile, tidy(err.Error()))
+				"is attached; or name GOOGLE_APPLICATION_CREDENTIALS, or HOME for gcloud's, under environment in the plugins block: %s", attrCredentialsFile, tidy(err.Error()))
 		}
 		return creds, nil
 	}

@@ -51,7 +51,7 @@ func TestEveryGRPCCode(t *testing.T) {
 		}
 		m := &manager{settings: settings{key: mustParse(t), endpoint: defaultEndpoint}}
 		wantError(t, c.String(), m.failure(methodGetKey, testKey, status.Error(c, "what happened")), code, attribute)
-		if documented := page[c.String()]; !slices.Contains(documented, string(code)) {
+		if documented := page[c.String()]; len(documented) == 0 || documented[0] != string(code) {
 			t.Errorf("the page says of %s: %q, not %s", c, documented, code)
 		}
 	}

@@ -35,7 +35,8 @@ func verify(field string, data []byte, sum *wrapperspb.Int64Value) (verified boo
 	return true, nil
 }
 
-// Encrypt uses the version that is named, or the primary.
+// Encrypt uses the version that is named, or the primary, and says which it was:
+// https://cloud.google.com/kms/docs/reference/rest/v1/projects.locations.keyRings.cryptoKeys/encrypt
 func (s service) Encrypt(_ context.Context, req *kmspb.EncryptRequest) (*kmspb.EncryptResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,7 +88,9 @@ func (s service) encrypting(name string) (*cryptoKey, *keyVersion, error) {
 }
 
 // Decrypt takes the name of a key, and finds the version by itself. It says no more than
-// that the request is wrong of a ciphertext that does not open, whyever.
+// that the request is wrong of a ciphertext that does not open, whyever:
+// https://cloud.google.com/kms/docs/reference/rest/v1/projects.locations.keyRings.cryptoKeys/decrypt,
+// https://cloud.google.com/kms/docs/additional-authenticated-data
 func (s service) Decrypt(_ context.Context, req *kmspb.DecryptRequest) (*kmspb.DecryptResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

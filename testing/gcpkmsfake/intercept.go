@@ -188,7 +188,8 @@ func (s *Server) admit(call string, md metadata.MD) error {
 	return nil
 }
 
-// denied is how Cloud KMS words a missing right. It does not tell a key that is not there.
+// denied is how Cloud KMS words a missing right. It does not tell a key that is not there:
+// https://cloud.google.com/iam/docs/permission-error-messages
 func (s *Server) denied(call string) error {
 	return withDetails(codes.PermissionDenied,
 		"Permission '"+permissions[call]+"' denied on resource 'projects/p/locations/l/keyRings/r/cryptoKeys/k' (or it may not exist).",

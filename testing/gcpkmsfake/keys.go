@@ -63,7 +63,8 @@ func precondition(format string, args ...any) error {
 }
 
 // CreateCryptoKey makes a key and, unless told otherwise, its first version, which is the
-// primary of a symmetric key.
+// primary of a symmetric key:
+// https://cloud.google.com/kms/docs/reference/rest/v1/projects.locations.keyRings.cryptoKeys/create
 func (s service) CreateCryptoKey(_ context.Context, req *kmspb.CreateCryptoKeyRequest) (*kmspb.CryptoKey, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +172,8 @@ func (s service) findVersion(name string) (*cryptoKey, *keyVersion, error) {
 	return k, k.versions[n-1], nil
 }
 
-// GetCryptoKey answers a key; its primary may lag behind.
+// GetCryptoKey answers a key. That its primary may lag behind is more than the page on
+// consistency says of reads, which names Encrypt alone; a provider should bear it.
 func (s service) GetCryptoKey(_ context.Context, req *kmspb.GetCryptoKeyRequest) (*kmspb.CryptoKey, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,7 +216,8 @@ func (s service) UpdateCryptoKey(_ context.Context, req *kmspb.UpdateCryptoKeyRe
 	return k.describe(k.primary), nil
 }
 
-// checkMask refuses a mask that is missing or names what cannot be updated.
+// checkMask refuses a mask that is missing or names what cannot be updated:
+// https://cloud.google.com/apis/design/standard_methods#update
 func checkMask(mask *fieldmaskpb.FieldMask, allowed ...string) error {
 	if len(mask.GetPaths()) == 0 {
 		return invalid("update_mask is required")

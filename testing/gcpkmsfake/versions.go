@@ -9,7 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// notEnabled is how Cloud KMS words it.
+// notEnabled is how Cloud KMS words it: https://cloud.google.com/kms/docs/key-states
 func notEnabled(v *keyVersion) error {
 	return precondition("%s is not enabled, current state is: %s.", v.info.GetName(), v.info.GetState())
 }
@@ -31,7 +31,8 @@ func (s service) CreateCryptoKeyVersion(_ context.Context, req *kmspb.CreateCryp
 	return proto.CloneOf(k.add(&s.options).info), nil
 }
 
-// GetCryptoKeyVersion answers a version, which may become ready while it is looked at.
+// GetCryptoKeyVersion answers a version, which may become ready while it is looked at:
+// https://cloud.google.com/kms/docs/reference/rest/v1/projects.locations.keyRings.cryptoKeys.cryptoKeyVersions/get
 func (s service) GetCryptoKeyVersion(_ context.Context, req *kmspb.GetCryptoKeyVersionRequest) (*kmspb.CryptoKeyVersion, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,7 +49,8 @@ func (s service) GetCryptoKeyVersion(_ context.Context, req *kmspb.GetCryptoKeyV
 	return out, nil
 }
 
-// ListCryptoKeyVersions answers a page at a time, 100 by default and 1000 at most.
+// ListCryptoKeyVersions answers a page at a time, 100 by default and 1000 at most:
+// https://cloud.google.com/kms/docs/reference/rest/v1/projects.locations.keyRings.cryptoKeys.cryptoKeyVersions/list
 func (s service) ListCryptoKeyVersions(_ context.Context, req *kmspb.ListCryptoKeyVersionsRequest) (*kmspb.ListCryptoKeyVersionsResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,7 +128,8 @@ func (s service) DestroyCryptoKeyVersion(_ context.Context, req *kmspb.DestroyCr
 	return proto.CloneOf(v.info), nil
 }
 
-// RestoreCryptoKeyVersion takes a destruction back; the version is disabled then.
+// RestoreCryptoKeyVersion takes a destruction back; the version is disabled then:
+// https://cloud.google.com/kms/docs/destroy-restore#restore
 func (s service) RestoreCryptoKeyVersion(_ context.Context, req *kmspb.RestoreCryptoKeyVersionRequest) (*kmspb.CryptoKeyVersion, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
