@@ -87,6 +87,16 @@ func TestWrongAnswers(t *testing.T) {
 
 // TestChecksumsAreSent: a root or an AAD that changes on its way is refused by the other side.
 func TestChecksumsAreSent(t *testing.T) {
+	strict := newKEK(t, fake(t, gcpkmsfake.Options{RequireChecksums: true}))
+	for _, aad := range []string{"aad", ""} {
+		w := mustWrap(t, strict, aad)
+		if err := unwrap(t.Context(), strict, w, aad); err != nil {
+			t.Error(err)
+		}
+		if _, err := rewrap(t.Context(), strict, w, aad); err != nil {
+			t.Error(err)
+		}
+	}
 	s := fake(t, gcpkmsfake.Options{})
 	m := newKEK(t, s)
 	client := admin(t, s)

@@ -25,7 +25,10 @@ func checksum(data []byte) int64 {
 
 // verify compares data with the checksum that came with it, if there was one:
 // https://cloud.google.com/kms/docs/data-integrity-guidelines
-func verify(field string, data []byte, sum *wrapperspb.Int64Value) (verified bool, err error) {
+func (s service) verify(field string, data []byte, sum *wrapperspb.Int64Value) (verified bool, err error) {
+	if sum == nil && s.options.RequireChecksums {
+		return false, invalid("gcpkmsfake: %s comes without a checksum", field)
+	}
 	if sum == nil {
 		return false, nil
 	}
@@ -55,10 +58,10 @@ func (s service) Encrypt(_ context.Context, req *kmspb.EncryptRequest) (*kmspb.E
 		return nil, invalid("plaintext and additional_authenticated_data together have at most 8 KiB")
 	}
 	res := &kmspb.EncryptResponse{Name: v.info.GetName(), ProtectionLevel: v.info.GetProtectionLevel()}
-	if res.VerifiedPlaintextCrc32C, err = verify("plaintext", req.GetPlaintext(), req.GetPlaintextCrc32C()); err != nil {
+	if res.VerifiedPlaintextCrc32C, err = s.verify("plaintext", req.GetPlaintext(), req.GetPlaintextCrc32C()); err != nil {
 		return nil, err
 	}
-	if res.VerifiedAdditionalAuthenticatedDataCrc32C, err = verify("additional_authenticated_data",
+	if res.VerifiedAdditionalAuthenticatedDataCrc32C, err = s.verify("additional_authenticated_data",
 		req.GetAdditionalAuthenticatedData(), req.GetAdditionalAuthenticatedDataCrc32C()); err != nil {
 		return nil, err
 	}
@@ -101,10 +104,10 @@ func (s service) Decrypt(_ context.Context, req *kmspb.DecryptRequest) (*kmspb.D
 	if k.info.GetPurpose() != kmspb.CryptoKey_ENCRYPT_DECRYPT {
 		return nil, invalid("the purpose of %s is %s, not ENCRYPT_DECRYPT", k.info.GetName(), k.info.GetPurpose())
 	}
-	if _, err := verify("ciphertext", req.GetCiphertext(), req.GetCiphertextCrc32C()); err != nil {
+	if _, err := s.verify("ciphertext", req.GetCiphertext(), req.GetCiphertextCrc32C()); err != nil {
 		return nil, err
 	}
-	if _, err := verify("additional_authenticated_data", req.GetAdditionalAuthenticatedData(), req.GetAdditionalAuthenticatedDataCrc32C()); err != nil {
+	if _, err := s.verify("additional_authenticated_data", req.GetAdditionalAuthenticatedData(), req.GetAdditionalAuthenticatedDataCrc32C()); err != nil {
 		return nil, err
 	}
 	rest, own := strings.CutPrefix(string(req.GetCiphertext()), string(s.instance))

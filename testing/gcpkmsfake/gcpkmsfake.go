@@ -51,6 +51,9 @@ type Options struct {
 	// WriteQuota is how many writes a minute are let through; without it all are:
 	// https://cloud.google.com/kms/quotas
 	WriteQuota int
+	// RequireChecksums has it refuse a root, an AAD or a ciphertext without a CRC32C. The
+	// service does not: a test sees so whether each is sent.
+	RequireChecksums bool
 }
 
 // Server is a running fake. The embedded plan says which calls go wrong; their names are
