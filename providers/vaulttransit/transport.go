@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/keyrotor/keyrotor/providers/wipingbody"
 )
 
 const dialTimeout = 5 * time.Second
@@ -135,7 +137,7 @@ type transport struct {
 
 // RoundTrip implements [http.RoundTripper].
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	body, err := takeBody(req)
+	body, err := wipingbody.Take(req)
 	if err != nil {
 		return nil, err
 	}
@@ -197,47 +199,6 @@ func (t *transport) close() {
 	if t.current != nil {
 		t.current.CloseIdleConnections()
 	}
-}
-
-// takeBody copies a request's body, which may be a root, into a buffer that is wiped once
-// it was sent: whoever sends may go on reading after the answer is there.
-func takeBody(req *http.Request) (io.ReadCloser, error) {
-	if req.Body == nil || req.Body == http.NoBody {
-		return http.NoBody, nil
-	}
-	defer req.Body.Close()
-	buf := make([]byte, max(0, req.ContentLength))
-	if _, err := io.ReadFull(req.Body, buf); err != nil {
-		clear(buf)
-		return nil, err
-	}
-	return &wipingBody{buf: buf}, nil
-}
-
-// wipingBody may be closed while it is read: a connection that fails does so.
-type wipingBody struct {
-	mu   sync.Mutex
-	buf  []byte
-	read int
-}
-
-func (b *wipingBody) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.read >= len(b.buf) {
-		return 0, io.EOF
-	}
-	n := copy(p, b.buf[b.read:])
-	b.read += n
-	return n, nil
-}
-
-func (b *wipingBody) Close() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	clear(b.buf)
-	b.read = len(b.buf)
-	return nil
 }
 
 // endingBody releases what a request held once its answer was read.

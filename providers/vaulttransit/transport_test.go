@@ -269,7 +269,7 @@ func (s *spy) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// TestBuffersAreWiped: those that an answer outgrew, and that of a request that was sent.
+// TestBuffersAreWiped: those that an answer outgrew. Those of requests are package wipingbody's.
 func TestBuffersAreWiped(t *testing.T) {
 	r := &spy{chunks: []string{strings.Repeat("a", 600), strings.Repeat("b", 425), strings.Repeat("c", 500)}}
 	body, err := readBody(r, 0)
@@ -280,25 +280,5 @@ func TestBuffersAreWiped(t *testing.T) {
 		if strings.Trim(string(seen), "\x00") != "" {
 			t.Errorf("buffer %d, which was outgrown, holds %.10q…", i, seen)
 		}
-	}
-
-	req := httptest.NewRequestWithContext(t.Context(), http.MethodPut, "http://vault.test/", strings.NewReader("a root"))
-	taken, err := takeBody(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	buf := taken.(*wipingBody).buf
-	sent, err := io.ReadAll(taken)
-	if err != nil || string(sent) != "a root" {
-		t.Fatalf("%q, %v", sent, err)
-	}
-	if err := taken.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if string(buf) != "\x00\x00\x00\x00\x00\x00" {
-		t.Errorf("a request's buffer holds %q after it was sent", buf)
-	}
-	if n, err := taken.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-		t.Errorf("afterwards it reads %d bytes, %v", n, err)
 	}
 }
