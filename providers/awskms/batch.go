@@ -54,6 +54,7 @@ func ofAll(err error) error {
 		if !errors.Is(err, errGone) { // the wrap is another key's
 			return nil
 		}
+	default:
 	}
 	return err
 }

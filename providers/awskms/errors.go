@@ -41,24 +41,26 @@ func (m *manager) failure(ctx context.Context, c *clients, op string, err error)
 	if !known {
 		r = ruleOfStatus(status(err), m.endpoint != "")
 	}
-	e := provider.Errorf(r.code, "%s%s%s", what, sentence(": ", tidy(api.ErrorMessage())), sentence(": ", r.advice))
+	e := provider.Errorf(r.code, "%s%s%s", what, after(tidy(api.ErrorMessage())), after(r.advice))
 	e.Attribute = r.attribute
 	switch r.code {
 	case provider.NotFoundKey:
 		e = provider.Errorf(provider.NotFoundKey, "%w: %s: if it was there before, it was deleted or an alias was, and nothing else opens its wraps; "+
 			"else correct %s or %s, or run `keyrotor kek create NAME`, NAME being this provider's name in the config file",
-			errGone, what+sentence(": ", tidy(api.ErrorMessage())), attrKeyID, attrRegion)
+			errGone, what+after(tidy(api.ErrorMessage())), attrKeyID, attrRegion)
 	case provider.Throttled, provider.Unavailable:
 		e.RetryAfter = retryAfter(err, m.now())
+	default:
 	}
 	return e
 }
 
-func sentence(before, text string) string {
+// after puts a text that may be missing behind another.
+func after(text string) string {
 	if text == "" {
 		return ""
 	}
-	return before + text
+	return ": " + text
 }
 
 // credentialError is for credentials that could not be had.
@@ -78,7 +80,7 @@ func (m *manager) credentialError(ctx context.Context, err error) error {
 			r.attribute = attrSTSEndpoint
 		}
 		e := provider.Errorf(r.code, "AWS answers %s when asked for %s%s%s", tidy(api.ErrorCode()), who,
-			sentence(": ", tidy(api.ErrorMessage())), sentence(": ", r.advice))
+			after(tidy(api.ErrorMessage())), after(r.advice))
 		e.Attribute = r.attribute
 		if provider.Transient(e) {
 			e.RetryAfter = retryAfter(err, m.now())

@@ -182,7 +182,9 @@ func TestNoAnswer(t *testing.T) {
 	silent := nobody.Addr().String()
 	m := l.open(arn, map[string]any{attrEndpoint: "http://" + silent, attrTimeout: "50ms"})
 	wantError(t, "silence", describe(t.Context(), m), provider.Unavailable, "", "did not answer in time", "timeout")
-	nobody.Close()
+	if err := nobody.Close(); err != nil {
+		t.Fatal(err)
+	}
 	wantError(t, "nobody", describe(t.Context(), m), provider.Unavailable, "", "gives no answer")
 
 	ctx, cancel := context.WithCancel(t.Context())

@@ -47,7 +47,7 @@ func TestHostEnvironment(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		body := l.body(arn, map[string]any{attrAccessKeyID: nil, attrSecretAccessKey: nil})
 		if err := c.Add("dr", "aws-kms", body); err != nil {
 			t.Fatal(err)

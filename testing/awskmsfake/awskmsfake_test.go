@@ -71,8 +71,6 @@ func (s *scene) refused(what string, err error, code string) {
 	}
 }
 
-func ptr[T any](v T) *T { return &v }
-
 func (s *scene) encrypt(key string, ec map[string]string) []byte {
 	s.Helper()
 	out, err := s.Encrypt(s.Context(), &kms.EncryptInput{KeyId: &key, Plaintext: []byte("plain"), EncryptionContext: ec})
@@ -109,10 +107,10 @@ func TestCrypt(t *testing.T) {
 		"altered":           {func(in *kms.DecryptInput) { in.CiphertextBlob = altered }, "InvalidCiphertextException"},
 		"nonsense":          {func(in *kms.DecryptInput) { in.CiphertextBlob = []byte("x"); in.KeyId = nil }, "InvalidCiphertextException"},
 		"too long":          {func(in *kms.DecryptInput) { in.CiphertextBlob = make([]byte, 6145) }, "ValidationException"},
-		"dry":               {func(in *kms.DecryptInput) { in.DryRun = ptr(true) }, "DryRunOperationException"},
-		"a missing key":     {func(in *kms.DecryptInput) { in.KeyId = ptr("1234abcd-12ab-34cd-56ef-1234567890ab") }, "NotFoundException"},
-		"a broken ARN":      {func(in *kms.DecryptInput) { in.KeyId = ptr("arn:aws:kms") }, "InvalidArnException"},
-		"an alias, missing": {func(in *kms.DecryptInput) { in.KeyId = ptr("alias/none") }, "NotFoundException"},
+		"dry":               {func(in *kms.DecryptInput) { in.DryRun = new(true) }, "DryRunOperationException"},
+		"a missing key":     {func(in *kms.DecryptInput) { in.KeyId = new("1234abcd-12ab-34cd-56ef-1234567890ab") }, "NotFoundException"},
+		"a broken ARN":      {func(in *kms.DecryptInput) { in.KeyId = new("arn:aws:kms") }, "InvalidArnException"},
+		"an alias, missing": {func(in *kms.DecryptInput) { in.KeyId = new("alias/none") }, "NotFoundException"},
 	} {
 		s.refused(what, decrypt(c.change), c.code)
 	}
@@ -125,7 +123,7 @@ func TestCrypt(t *testing.T) {
 	s.refused("ReEncrypt", re(&key), "")
 	s.refused("ReEncrypt from another key", re(&other), "IncorrectKeyException")
 	for _, in := range []*kms.GenerateDataKeyInput{
-		{KeyId: &key}, {KeyId: &key, KeySpec: types.DataKeySpecAes256, NumberOfBytes: ptr(int32(32))}, {KeyId: &key, NumberOfBytes: ptr(int32(1025))},
+		{KeyId: &key}, {KeyId: &key, KeySpec: types.DataKeySpecAes256, NumberOfBytes: new(int32(32))}, {KeyId: &key, NumberOfBytes: new(int32(1025))},
 	} {
 		_, err := s.GenerateDataKey(s.Context(), in)
 		s.refused("GenerateDataKey", err, "ValidationException")
@@ -148,7 +146,7 @@ func TestStates(t *testing.T) {
 		return err
 	}
 	tagIt := func() error {
-		_, err := s.TagResource(s.Context(), &kms.TagResourceInput{KeyId: &key, Tags: []types.Tag{{TagKey: ptr("k"), TagValue: ptr("v")}}})
+		_, err := s.TagResource(s.Context(), &kms.TagResourceInput{KeyId: &key, Tags: []types.Tag{{TagKey: new("k"), TagValue: new("v")}}})
 		return err
 	}
 	rotateIt := func() error {
@@ -174,9 +172,9 @@ func TestStates(t *testing.T) {
 	all(disabled, "DisabledException", "", "DisabledException")
 	_, err := s.CancelKeyDeletion(s.Context(), &kms.CancelKeyDeletionInput{KeyId: &key})
 	s.refused("nothing to cancel", err, "KMSInvalidStateException")
-	_, err = s.ScheduleKeyDeletion(s.Context(), &kms.ScheduleKeyDeletionInput{KeyId: &key, PendingWindowInDays: ptr(int32(6))})
+	_, err = s.ScheduleKeyDeletion(s.Context(), &kms.ScheduleKeyDeletionInput{KeyId: &key, PendingWindowInDays: new(int32(6))})
 	s.refused("six days", err, "ValidationException")
-	do(s.ScheduleKeyDeletion(s.Context(), &kms.ScheduleKeyDeletionInput{KeyId: &key, PendingWindowInDays: ptr(int32(7))}))
+	do(s.ScheduleKeyDeletion(s.Context(), &kms.ScheduleKeyDeletionInput{KeyId: &key, PendingWindowInDays: new(int32(7))}))
 	all(pendingDeletion, "KMSInvalidStateException", "KMSInvalidStateException", "KMSInvalidStateException")
 	tags, err := s.ListResourceTags(s.Context(), &kms.ListResourceTagsInput{KeyId: &key})
 	if err != nil || len(tags.Tags) != 1 {
@@ -237,7 +235,7 @@ func TestRotation(t *testing.T) {
 		_, err := s.EnableKeyRotation(s.Context(), &kms.EnableKeyRotationInput{KeyId: &key, RotationPeriodInDays: &days})
 		s.refused(fmt.Sprintf("%d days", days), err, "ValidationException")
 	}
-	_, err := s.EnableKeyRotation(s.Context(), &kms.EnableKeyRotationInput{KeyId: &key, RotationPeriodInDays: ptr(int32(90))})
+	_, err := s.EnableKeyRotation(s.Context(), &kms.EnableKeyRotationInput{KeyId: &key, RotationPeriodInDays: new(int32(90))})
 	s.refused("90 days", err, "")
 	s.later(90*24*time.Hour - 19*time.Minute)
 	s.refused("near an automatic rotation", onDemand(), "ConflictException")
@@ -250,14 +248,14 @@ func TestRotation(t *testing.T) {
 	}
 	s.refused("the 26th", onDemand(), "LimitExceededException")
 	s.later(time.Minute)
-	first := list(kms.ListKeyRotationsInput{Limit: ptr(int32(20))})
+	first := list(kms.ListKeyRotationsInput{Limit: new(int32(20))})
 	if len(first.Rotations) != 20 || !first.Truncated {
 		t.Fatalf("the first page has %d of 26", len(first.Rotations))
 	}
-	if rest := list(kms.ListKeyRotationsInput{Limit: ptr(int32(20)), Marker: first.NextMarker}); len(rest.Rotations) != 6 || rest.Truncated {
+	if rest := list(kms.ListKeyRotationsInput{Limit: new(int32(20)), Marker: first.NextMarker}); len(rest.Rotations) != 6 || rest.Truncated {
 		t.Errorf("the second page has %d", len(rest.Rotations))
 	}
-	_, err = s.ListKeyRotations(s.Context(), &kms.ListKeyRotationsInput{KeyId: &key, Marker: ptr("nonsense")})
+	_, err = s.ListKeyRotations(s.Context(), &kms.ListKeyRotationsInput{KeyId: &key, Marker: new("nonsense")})
 	s.refused("a wrong marker", err, "InvalidMarkerException")
 	hsm, err := s.CreateKey(s.Context(), &kms.CreateKeyInput{Origin: types.OriginTypeAwsCloudhsm})
 	if err != nil {
@@ -277,12 +275,12 @@ func TestTagsAndAliases(t *testing.T) {
 			if n > 1 {
 				k = fmt.Sprintf("%s%d", key, i)
 			}
-			tags = append(tags, types.Tag{TagKey: ptr(k), TagValue: ptr(value)})
+			tags = append(tags, types.Tag{TagKey: new(k), TagValue: new(value)})
 		}
 		_, err := s.TagResource(s.Context(), &kms.TagResourceInput{KeyId: name, Tags: tags})
 		return err
 	}
-	_, err := s.CreateAlias(s.Context(), &kms.CreateAliasInput{AliasName: ptr("alias/a"), TargetKeyId: &key})
+	_, err := s.CreateAlias(s.Context(), &kms.CreateAliasInput{AliasName: new("alias/a"), TargetKeyId: &key})
 	s.refused("an alias", err, "")
 	for what, c := range map[string]struct {
 		name       *string
@@ -297,12 +295,12 @@ func TestTagsAndAliases(t *testing.T) {
 		"another character":   {&key, "k", "a;b", 1, "TagException"},
 		"AWS's prefix":        {&key, "AWS:x", "", 1, "TagException"},
 		"fifty-one":           {&key, "n", "", 51, "LimitExceededException"},
-		"by alias":            {ptr("alias/a"), "k", "", 1, "NotFoundException"},
-		"by the alias's ARN":  {ptr("arn:aws:kms:eu-west-1:111122223333:alias/a"), "k", "", 1, "NotFoundException"},
-		"a key that is not":   {ptr("1234abcd-12ab-34cd-56ef-1234567890ab"), "k", "", 1, "NotFoundException"},
-		"of another region":   {ptr(strings.Replace(key, "eu-west-1", "eu-west-2", 1)), "k", "", 1, "NotFoundException"},
-		"of another account":  {ptr(strings.Replace(key, Account, "444455556666", 1)), "k", "", 1, "NotFoundException"},
-		"an odd kind of name": {ptr("arn:aws:kms:eu-west-1:111122223333:thing/x"), "k", "", 1, "InvalidArnException"},
+		"by alias":            {new("alias/a"), "k", "", 1, "NotFoundException"},
+		"by the alias's ARN":  {new("arn:aws:kms:eu-west-1:111122223333:alias/a"), "k", "", 1, "NotFoundException"},
+		"a key that is not":   {new("1234abcd-12ab-34cd-56ef-1234567890ab"), "k", "", 1, "NotFoundException"},
+		"of another region":   {new(strings.Replace(key, "eu-west-1", "eu-west-2", 1)), "k", "", 1, "NotFoundException"},
+		"of another account":  {new(strings.Replace(key, Account, "444455556666", 1)), "k", "", 1, "NotFoundException"},
+		"an odd kind of name": {new("arn:aws:kms:eu-west-1:111122223333:thing/x"), "k", "", 1, "InvalidArnException"},
 	} {
 		s.refused(what, tagWith(c.name, c.key, c.value, c.n), c.code)
 	}
@@ -320,9 +318,9 @@ func TestTagsAndAliases(t *testing.T) {
 		_, err := s.CreateAlias(s.Context(), &kms.CreateAliasInput{AliasName: &name, TargetKeyId: &other})
 		s.refused(name, err, code)
 	}
-	_, err = s.UpdateAlias(s.Context(), &kms.UpdateAliasInput{AliasName: ptr("alias/a"), TargetKeyId: &other})
+	_, err = s.UpdateAlias(s.Context(), &kms.UpdateAliasInput{AliasName: new("alias/a"), TargetKeyId: &other})
 	s.refused("moving an alias", err, "")
-	d, err := s.DescribeKey(s.Context(), &kms.DescribeKeyInput{KeyId: ptr("alias/a")})
+	d, err := s.DescribeKey(s.Context(), &kms.DescribeKeyInput{KeyId: new("alias/a")})
 	if err != nil || *d.KeyMetadata.Arn != other {
 		t.Errorf("the alias names %+v, %v", d, err)
 	}
@@ -330,9 +328,9 @@ func TestTagsAndAliases(t *testing.T) {
 	if err != nil || len(aliases.Aliases) != 1 {
 		t.Errorf("the aliases are %+v, %v", aliases, err)
 	}
-	_, err = s.DeleteAlias(s.Context(), &kms.DeleteAliasInput{AliasName: ptr("alias/a")})
+	_, err = s.DeleteAlias(s.Context(), &kms.DeleteAliasInput{AliasName: new("alias/a")})
 	s.refused("deleting it", err, "")
-	_, err = s.DeleteAlias(s.Context(), &kms.DeleteAliasInput{AliasName: ptr("alias/a")})
+	_, err = s.DeleteAlias(s.Context(), &kms.DeleteAliasInput{AliasName: new("alias/a")})
 	s.refused("deleting it again", err, "NotFoundException")
 }
 
@@ -409,7 +407,7 @@ func TestSignatures(t *testing.T) {
 	})
 	_, err = old.DescribeKey(s.Context(), &kms.DescribeKeyInput{KeyId: &key})
 	s.refused("an old date", err, "InvalidSignatureException")
-	resp, err := http.Post(s.server.URL, "application/x-amz-json-1.1", strings.NewReader("{}")) //nolint:noctx // the test's end ends it
+	resp, err := http.Post(s.server.URL, "application/x-amz-json-1.1", strings.NewReader("{}"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -205,10 +206,8 @@ func (c *call) describeKey(in *input) (any, *apiError) { // API_DescribeKey: in 
 
 // needs answers the error of a key in the wrong state (page: key-state).
 func (k *key) needs(states ...string) *apiError {
-	for _, s := range states {
-		if k.state == s {
-			return nil
-		}
+	if slices.Contains(states, k.state) {
+		return nil
 	}
 	if k.state == disabled {
 		return refuse("DisabledException", "%s is disabled.", k.arn())
