@@ -32,6 +32,7 @@ func differences() map[string]string {
 	const noMaterial = "local-kms names no key material, so that keys have no versions"
 	const noRotation = noMaterial + ", and it has no RotateKeyOnDemand"
 	return map[string]string{
+		"capability/kept":            noRotation,
 		"concurrent/calls":           noRotation,
 		"context/canceled-midway":    noRotation,
 		"context/over":               noRotation,
