@@ -70,8 +70,11 @@ func (op *kekOperation) describe(ctx context.Context) (provider.DescribeKeyRespo
 	switch {
 	case err != nil:
 		return d, err
-	case d.KEKID == "" || d.PrimaryVersion == "":
-		return d, provider.Errorf(provider.Internal, "provider %q describes its key as %q with the primary version %q", op.Provider, d.KEKID, d.PrimaryVersion)
+	case d.KEKID == "":
+		return d, provider.Errorf(provider.Internal, "provider %q describes its key without naming it", op.Provider)
+	case d.PrimaryVersion == "":
+		return d, provider.Errorf(provider.Unsupported, "provider %q: the key manager names no primary version of %s, by which a rotation could be told: "+
+			"give the key one there, or make another and run `keyrotor key migrate`", op.Provider, d.KEKID)
 	case op.kekID == "":
 		op.kekID = d.KEKID
 	case op.kekID != d.KEKID:

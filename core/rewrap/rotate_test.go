@@ -82,7 +82,7 @@ func TestRotateKEKRefuses(t *testing.T) {
 		}
 	}
 	b.kms["a"].OnDescribe(func(d *provider.DescribeKeyResponse) { d.PrimaryVersion = "" })
-	if _, err := b.mover.RotateKEK(t.Context(), KEKRequest{Provider: "a"}); !errors.Is(err, provider.Internal) || !strings.Contains(err.Error(), `"a"`) {
+	if _, err := b.mover.RotateKEK(t.Context(), KEKRequest{Provider: "a"}); !errors.Is(err, provider.Unsupported) || !strings.Contains(err.Error(), `"a"`) {
 		t.Errorf("a key without a primary: %v", err)
 	}
 	b.historyIs(t)
