@@ -140,7 +140,7 @@ func TestCredentialsThatFail(t *testing.T) {
 	}{
 		"none":                {nothing, provider.Unauthenticated, "", "plugins { environment"},
 		"a wrong key":         {map[string]any{attrAccessKeyID: "AKIAUNKNOWN"}, provider.Unauthenticated, "", "UnrecognizedClient"},
-		"a wrong secret":      {map[string]any{attrSecretAccessKey: provider.NewSecret([]byte("wrong"))}, provider.Unauthenticated, "", "InvalidSignature"},
+		"a wrong secret":      {map[string]any{attrSecretAccessKey: provider.NewSecret([]byte("another secret"))}, provider.Unauthenticated, "", "InvalidSignature"},
 		"a wrong token":       {map[string]any{attrSessionToken: provider.NewSecret([]byte("wrong"))}, provider.Unauthenticated, "", "UnrecognizedClient"},
 		"no profile":          {map[string]any{attrAccessKeyID: nil, attrSecretAccessKey: nil, attrProfile: "shop"}, provider.InvalidConfig, attrProfile, "shop"},
 		"a broken file":       {map[string]any{attrAccessKeyID: nil, attrSecretAccessKey: nil, attrConfigFile: write(t, "[default]\nrole_arn = arn:aws:iam::111122223333:role/x\ncredential_source = Thin air\n")}, provider.InvalidConfig, attrConfigFile, ""},

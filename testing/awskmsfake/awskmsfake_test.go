@@ -379,8 +379,8 @@ func TestSignatures(t *testing.T) {
 		code string
 	}{
 		"right":          {user, ""},
-		"unknown":        {Credentials{AccessKeyID: "AKIA", SecretAccessKey: "x"}, "UnrecognizedClientException"},
-		"another secret": {Credentials{AccessKeyID: user.AccessKeyID, SecretAccessKey: "x"}, "InvalidSignatureException"},
+		"unknown":        {Credentials{AccessKeyID: "AKIA", SecretAccessKey: "another secret"}, "UnrecognizedClientException"},
+		"another secret": {Credentials{AccessKeyID: user.AccessKeyID, SecretAccessKey: "another secret"}, "InvalidSignatureException"},
 		"a token":        {Credentials{user.AccessKeyID, user.SecretAccessKey, "x"}, "UnrecognizedClientException"},
 		"without rights": {limited, "AccessDeniedException"},
 	} {

@@ -122,14 +122,12 @@ func (k *key) name(out object, field string, m material) {
 
 // The form of a ciphertext is AWS's secret. This one has what is known of it: it says
 // by which key it was made, and with which key material.
-const magic, materialSize, nonceSize = 0xA5, 64, 12
+const magic, materialSize = 0xA5, 64
 
 func (k *key) seal(plain []byte, encryptionContext map[string]string) []byte {
 	m := k.current()
-	nonce := randomBytes(nonceSize)
 	head := append([]byte{magic, byte(len(k.id))}, k.id...)
-	head = append(append(head, m.id...), nonce...)
-	return m.aead().Seal(head, nonce, plain, bound(k.id, encryptionContext))
+	return m.aead().Seal(append(head, m.id...), nil, plain, bound(k.id, encryptionContext))
 }
 
 // bound is what a ciphertext is authenticated with: the encryption context, in which the
@@ -150,7 +148,7 @@ func (m material) aead() cipher.AEAD {
 	if err != nil {
 		panic(err) // 32 bytes
 	}
-	gcm, err := cipher.NewGCM(block)
+	gcm, err := cipher.NewGCMWithRandomNonce(block) // the kind that FIPS mode lets be
 	if err != nil {
 		panic(err)
 	}
@@ -186,7 +184,7 @@ func (c *call) open(in *input, name, action string, encryptionContext map[string
 		if m.id != materialID {
 			continue
 		}
-		plain, err := m.aead().Open(nil, sealed[:nonceSize], sealed[nonceSize:], bound(id, encryptionContext))
+		plain, err := m.aead().Open(nil, nil, sealed, bound(id, encryptionContext))
 		if err != nil {
 			return nil, nil, none, invalid
 		}
@@ -200,7 +198,7 @@ func parse(blob []byte) (id, materialID string, sealed []byte, ok bool) {
 		return "", "", nil, false
 	}
 	n := 2 + int(blob[1])
-	if len(blob) < n+materialSize+nonceSize {
+	if len(blob) < n+materialSize {
 		return "", "", nil, false
 	}
 	return string(blob[2:n]), string(blob[n : n+materialSize]), blob[n+materialSize:], true
