@@ -1,63 +1,13 @@
 package gcpkms
 
 import (
-	"flag"
-	"fmt"
-	"os"
-	"strings"
 	"testing"
 
-	"github.com/keyrotor/keyrotor/core/provider"
+	"github.com/keyrotor/keyrotor/testing/page"
 )
-
-var update = flag.Bool("update", false, "write the reference in README.md anew")
-
-const begin, end = "<!-- The rest of this section is made from the schema: go test ./providers/gcpkms -run Reference -update -->\n", "<!-- end -->\n"
 
 // TestReference keeps the page's list of attributes in step with the schema.
 func TestReference(t *testing.T) {
-	page, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, found := strings.Cut(string(page), begin)
-	got, after, closed := strings.Cut(rest, end)
-	if !found || !closed {
-		t.Fatalf("README.md lacks %q or %q", begin, end)
-	}
-	want := reference()
-	if got == want {
-		return
-	}
-	if !*update {
-		t.Fatalf("README.md has\n%s\nand the schema\n%s\nRun go test ./providers/gcpkms -run Reference -update", got, want)
-	}
-	if err := os.WriteFile("README.md", []byte(before+begin+want+end+after), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func reference() string {
-	var w strings.Builder
-	table(&w, Schema().Attributes)
-	w.WriteString("\n")
-	return w.String()
-}
-
-func table(w *strings.Builder, attributes []provider.Attribute) {
-	w.WriteString("\n| attribute | type | default | meaning |\n|---|---|---|---|\n")
-	for _, a := range attributes {
-		def := ""
-		switch {
-		case a.Required:
-			def = "required"
-		case a.Default != nil:
-			def = fmt.Sprintf("`%v`", a.Default)
-		}
-		typ := string(a.Type)
-		if a.Sensitive {
-			typ += ", sensitive"
-		}
-		fmt.Fprintf(w, "| `%s` | %s | %s | %s |\n", a.Name, typ, def, a.Doc)
-	}
+	page.Holds(t, "<!-- The rest of this section is made from the schema: go test ./providers/gcpkms -run Reference -update -->\n",
+		"<!-- end -->\n", page.Reference(Schema()))
 }
