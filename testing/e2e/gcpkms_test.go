@@ -3,15 +3,9 @@ package e2e
 import (
 	"fmt"
 	"maps"
-	"os"
-	"os/exec"
 	"path"
-	"path/filepath"
-	"regexp"
 	"testing"
 
-	"github.com/keyrotor/keyrotor/core"
-	"github.com/keyrotor/keyrotor/core/catalog"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/rewrap"
@@ -21,93 +15,18 @@ import (
 
 const gcpRing = "projects/p/locations/l/keyRings/r"
 
-// gcpScene is a host with a plugin process, and a Cloud KMS that goes wrong as told.
+// gcpScene is a host, and a Cloud KMS that goes wrong as told.
 type gcpScene struct {
-	t      *testing.T
-	fake   *gcpkmsfake.Server
-	config string
-	kr     *core.Keyrotor
-	token  []byte
+	*cloudHost
+	fake *gcpkmsfake.Server
 }
 
 func newGCPScene(t *testing.T, o gcpkmsfake.Options) *gcpScene {
 	t.Helper()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(pluginDir, catalog.FileName("gcp-kms")), "../../plugins/gcp-kms")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	dir, err := os.MkdirTemp("/tmp", "kr")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	t.Setenv("TMPDIR", dir)
-	s := &gcpScene{t: t, fake: gcpkmsfake.New(t, o)}
-	s.fake.AddKeyRing(gcpRing)
-	if s.config, err = core.Init(t.Context(), filepath.Join(dir, "kr"), core.InitOptions{PluginDir: pluginDir}); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(s.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block := fmt.Sprintf("provider \"gcp-kms\" \"google\" {\n  key       = \"%s/cryptoKeys/kek\"\n  endpoint  = %q\n  plaintext = true\n}\n", gcpRing, s.fake.Endpoint)
-	if err := os.WriteFile(s.config, regexp.MustCompile(`(?ms)^provider .*^}\n`).ReplaceAll(text, []byte(block)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s.open()
-	if _, err := s.kr.CreateKEK(t.Context(), "google"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.kr.CreateKey(t.Context(), "payments", core.KeyOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if s.token, err = s.kr.Encrypt(t.Context(), "payments", []byte("a card"), nil); err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// open is a host that starts.
-func (s *gcpScene) open() {
-	s.t.Helper()
-	kr, err := core.Opener{CreateStore: true}.Open(s.t.Context(), s.config)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.kr = kr
-	s.t.Cleanup(func() {
-		if err := kr.Close(); err != nil {
-			s.t.Error(err)
-		}
-	})
-}
-
-func (s *gcpScene) rotateKEK() (rewrap.KEKRotation, error) {
-	return s.kr.RotateKEK(s.t.Context(), rewrap.KEKRequest{Provider: "google"})
-}
-
-// holds: the KEK has so many versions, the newest is the primary, all wraps stand under it
-// and open, in this host and in a new one.
-func (s *gcpScene) holds(versions int) {
-	s.t.Helper()
-	primary := fmt.Sprint(versions)
-	kek, err := s.kr.DescribeKEK(s.t.Context(), "google")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if len(kek.Versions) != versions || kek.Primary != primary {
-		s.t.Errorf("the KEK is %+v, want %d versions", kek, versions)
-	}
-	report, err := s.kr.RewrapKEK(s.t.Context(), rewrap.KEKRequest{Provider: "google"})
-	if err != nil || report.KEKVersion != primary || report.Rewrapped != 0 || report.RotatedExternally || len(report.Failed) > 0 {
-		s.t.Errorf("a rewrap has something left to do: %+v, %v", report, err)
-	}
-	s.open()
-	got, err := s.kr.Decrypt(s.t.Context(), s.token, nil)
-	if err != nil || string(got) != "a card" {
-		s.t.Errorf("the token opens to %q, %v", got, err)
-	}
+	fake := gcpkmsfake.New(t, o)
+	fake.AddKeyRing(gcpRing)
+	block := fmt.Sprintf("provider \"gcp-kms\" \"cloud\" {\n  key       = \"%s/cryptoKeys/kek\"\n  endpoint  = %q\n  plaintext = true\n}\n", gcpRing, fake.Endpoint)
+	return &gcpScene{cloudHost: newCloudHost(t, "gcp-kms", block), fake: fake}
 }
 
 // TestCloudKMSRotationLost: the answer of either call of a rotation is lost after it was
@@ -122,7 +41,7 @@ func TestCloudKMSRotationLost(t *testing.T) {
 		if err != nil || r.Rewrapped != 1 || r.KEKVersion != fmt.Sprint(versions) || s.fake.Pending() != 0 {
 			t.Errorf("%s is lost: %+v, %v", call, r, err)
 		}
-		s.holds(versions)
+		s.holds(versions, fmt.Sprint(versions))
 	}
 }
 
@@ -143,7 +62,7 @@ func TestCloudKMSRotationCutOff(t *testing.T) {
 	if err != nil || r.Previous != "1" || r.KEKVersion != "2" || r.Rewrapped != 1 {
 		t.Errorf("afterwards: %+v, %v", r, err)
 	}
-	s.holds(2)
+	s.holds(2, "2")
 }
 
 // TestCloudKMSPrimarySpreads: the new primary is not to be seen everywhere at once. The
@@ -159,11 +78,11 @@ func TestCloudKMSPrimarySpreads(t *testing.T) {
 	if _, err := s.kr.Rotate(t.Context(), "payments", keyring.ReasonManual, ""); err != nil {
 		t.Fatal(err)
 	}
-	report, err := s.kr.RewrapKEK(t.Context(), rewrap.KEKRequest{Provider: "google"})
+	report, err := s.kr.RewrapKEK(t.Context(), rewrap.KEKRequest{Provider: "cloud"})
 	if err != nil || report.Rewrapped != 1 || report.Versions != 2 {
 		t.Errorf("the wrap under the former primary: %+v, %v", report, err)
 	}
-	s.holds(2)
+	s.holds(2, "2")
 }
 
 // TestCloudKMSRequests: what the provider's page says of a whole rotation.

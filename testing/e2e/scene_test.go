@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -27,17 +26,8 @@ type scene struct {
 
 func newScene(t *testing.T, keys ...string) *scene {
 	t.Helper()
-	// A short path, and nobody else's: the plugins' sockets go here too.
-	dir, err := os.MkdirTemp("/tmp", "kr")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	t.Setenv("TMPDIR", dir)
-	s := &scene{dir: dir, keys: keys}
-	if s.config, err = core.Init(t.Context(), filepath.Join(dir, "kr"), core.InitOptions{PluginDir: pluginDir}); err != nil {
-		t.Fatal(err)
-	}
+	s := &scene{keys: keys}
+	s.dir, s.config = newConfig(t)
 	kr, err := core.Open(t.Context(), s.config)
 	if err != nil {
 		t.Fatal(err)

@@ -6,16 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/keyrotor/keyrotor/core"
-	"github.com/keyrotor/keyrotor/core/catalog"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/testing/faultproxy"
@@ -45,24 +42,13 @@ const vaultKEK = "kek"
 
 func newVaultScene(t *testing.T) *vaultScene {
 	t.Helper()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(pluginDir, catalog.FileName("vault-transit")), "../../plugins/vault-transit")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	dir, err := os.MkdirTemp("/tmp", "kr")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	t.Setenv("TMPDIR", dir)
-
-	s := &vaultScene{t: t, server: vaulttest.Start(t), tokens: map[string][]byte{}}
+	buildPlugin(t, "vault-transit")
+	s := &vaultScene{t: t, tokens: map[string][]byte{}}
+	_, s.config = newConfig(t)
+	s.server = vaulttest.Start(t)
 	s.proxy = faultproxy.NewTLS(t, s.server.TLSAddr, s.server.CAFile)
 	s.mount = s.server.MountTransit(t)
 	s.role = s.server.AppRole(t, vaulttest.Grant{Policy: s.server.Policy(t, `path "`+s.mount+`/*" { capabilities = ["read", "update"] }`)})
-	if s.config, err = core.Init(t.Context(), filepath.Join(dir, "kr"), core.InitOptions{PluginDir: pluginDir}); err != nil {
-		t.Fatal(err)
-	}
 	s.caFile = filepath.Join(filepath.Dir(s.config), "ca.pem")
 	s.trust(s.proxy.CAFile)
 	s.useSecretID()
@@ -107,11 +93,7 @@ func (s *vaultScene) trust(caFile string) {
 // configure puts the provider's block in the place of the one that Init wrote.
 func (s *vaultScene) configure(mount string) {
 	s.t.Helper()
-	text, err := os.ReadFile(s.config)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	block := fmt.Sprintf(`provider "vault-transit" "vault" {
+	useProvider(s.t, s.config, fmt.Sprintf(`provider "vault-transit" "vault" {
   address = %q
   mount   = %q
   key     = %q
@@ -123,11 +105,7 @@ func (s *vaultScene) configure(mount string) {
     secret_id_file = "secret-id"
   }
 }
-`, s.proxy.URL, mount, vaultKEK, s.role.Mount, s.role.RoleID)
-	text = regexp.MustCompile(`(?ms)^provider .*^}\n`).ReplaceAll(text, []byte(strings.ReplaceAll(block, "$", "$$")))
-	if err := os.WriteFile(s.config, text, 0o600); err != nil {
-		s.t.Fatal(err)
-	}
+`, s.proxy.URL, mount, vaultKEK, s.role.Mount, s.role.RoleID))
 }
 
 func (s *vaultScene) open() *core.Keyrotor {
