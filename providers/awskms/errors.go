@@ -29,6 +29,9 @@ func configError(attribute, format string, args ...any) error {
 
 // failure makes an error of the contract of a request that failed.
 func (m *manager) failure(ctx context.Context, c *clients, op string, err error) error {
+	if own, ok := errors.AsType[*provider.Error](err); ok { // see refuseShortSecrets
+		return own
+	}
 	api, isAnswer := errors.AsType[smithy.APIError](err)
 	if !isAnswer && status(err) < http.StatusMultipleChoices {
 		return m.networkError(ctx, "AWS KMS in "+c.region, "kms:"+op, attrEndpoint, m.endpoint, err)
@@ -65,6 +68,9 @@ func after(text string) string {
 
 // credentialError is for credentials that could not be had.
 func (m *manager) credentialError(ctx context.Context, err error) error {
+	if own, ok := errors.AsType[*provider.Error](err); ok { // see refuseShortSecrets
+		return own
+	}
 	who := "the credentials"
 	if m.roleARN != "" {
 		who = "the role " + m.roleARN

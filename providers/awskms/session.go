@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/keyrotor/keyrotor/providers/wipingbody"
 )
@@ -75,6 +76,7 @@ func (s *settings) options() []func(*config.LoadOptions) error {
 	out := []func(*config.LoadOptions) error{
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 		config.WithLogger(logging.Nop{}),
+		config.WithAPIOptions([]func(*middleware.Stack) error{s.refuseShortSecrets}),
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 			t.DisableCompression = true // an unpacked copy of a secret is one more in memory
 			t.MaxIdleConnsPerHost = parallel
