@@ -134,7 +134,7 @@ func (p Provider) kek() Finding {
 		return providerKEK.fail(p.Name, fmt.Sprintf("the primary version %s of %s is %s", k.PrimaryVersion, k.KEKID, state), enable)
 	}
 	if k.PrimaryVersion == "" {
-		return providerKEK.ok(p.Name, "%s is enabled; its versions are not told", k.KEKID)
+		return providerKEK.ok(p.Name, "%s is enabled; its versions are not told, so it is not rotated but replaced, with `keyrotor key migrate`", k.KEKID)
 	}
 	return providerKEK.ok(p.Name, "%s is enabled, primary version %s of %d", k.KEKID, k.PrimaryVersion, len(k.Versions))
 }

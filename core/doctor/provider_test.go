@@ -115,7 +115,7 @@ warn provider.rotated [prod] the primary version of the key-encryption key is 2,
 		"versions untold": {func(p *Provider) {
 			p.Wraps, p.Lineage, p.Key.PrimaryVersion = map[KEK]int{{"kek/7", ""}: 3}, lineage("1"), ""
 			p.Key.Versions = nil
-		}, reached + "ok provider.kek [prod] kek/7 is enabled; its versions are not told\n" +
+		}, reached + "ok provider.kek [prod] kek/7 is enabled; its versions are not told, so it is not rotated but replaced, with `keyrotor key migrate`\n" +
 			"ok provider.wraps [prod] 3 wraps, 3 of them by a version that is not told\n"},
 	} {
 		p := healthy()

@@ -73,8 +73,8 @@ func (op *kekOperation) describe(ctx context.Context) (provider.DescribeKeyRespo
 	case d.KEKID == "":
 		return d, provider.Errorf(provider.Internal, "provider %q describes its key without naming it", op.Provider)
 	case d.PrimaryVersion == "":
-		return d, provider.Errorf(provider.Unsupported, "provider %q: the key manager names no primary version of %s, by which a rotation could be told: "+
-			"give the key one there, or make another and run `keyrotor key migrate`", op.Provider, d.KEKID)
+		return d, provider.Errorf(provider.Unsupported, "provider %q: the key manager names no primary version of %s, so it can be neither rotated nor rewrapped to: "+
+			"give the key one there; where its kind has none, make another key and run `keyrotor key migrate`", op.Provider, d.KEKID)
 	case op.kekID == "":
 		op.kekID = d.KEKID
 	case op.kekID != d.KEKID:

@@ -81,7 +81,7 @@ func (m *manager) RotateKey(ctx context.Context, req provider.RotateKeyRequest) 
 func rotatable(k *keyInfo, expected string) error {
 	switch {
 	case k.current == "":
-		return provider.Errorf(provider.Unsupported, "AWS names no key material of %s, as of keys in a custom key store, and rotates no such key: make a new key and migrate to it", k.arn)
+		return provider.Errorf(provider.Unsupported, "AWS names no key material of %s, as of keys in a custom key store, and rotates no such key: make another key and run `keyrotor key migrate`", k.arn)
 	case expected != k.current:
 		return provider.Errorf(provider.VersionChanged, "the KEK's current key material is %s, not %q as expected", k.current, expected)
 	case k.primary != "":

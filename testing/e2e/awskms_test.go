@@ -11,7 +11,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
+	"github.com/keyrotor/keyrotor/core"
+	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/rewrap"
 	"github.com/keyrotor/keyrotor/testing/awskmsfake"
@@ -30,6 +33,19 @@ type awsScene struct {
 }
 
 func newAWSScene(t *testing.T, c awskmsfake.Config) *awsScene {
+	t.Helper()
+	s := newAWSHost(t, c)
+	s.createKEK()
+	kek, err := s.kr.DescribeKEK(t.Context(), "cloud")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.first = kek.Primary
+	return s
+}
+
+// newAWSHost is one whose KEK is not there yet.
+func newAWSHost(t *testing.T, c awskmsfake.Config) *awsScene {
 	t.Helper()
 	fake := awskmsfake.Start(t, c)
 	user, err := fake.User("keyrotor", awskmsfake.AllowAll)
@@ -50,11 +66,6 @@ func newAWSScene(t *testing.T, c awskmsfake.Config) *awsScene {
 		Region: awskmsfake.Region, BaseEndpoint: &fake.URL,
 		Credentials: credentials.NewStaticCredentialsProvider(user.AccessKeyID, user.SecretAccessKey, ""),
 	})
-	kek, err := s.kr.DescribeKEK(t.Context(), "cloud")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.first = kek.Primary
 	return s
 }
 
@@ -177,4 +188,48 @@ func TestAWSRotationRefused(t *testing.T) {
 		}
 	}
 	s.rotatedOnce(s.rotateKEK())
+}
+
+// TestAWSCustomKeyStore: AWS names no key material of such a key. It does everything but
+// rotate, and who asks for that, or looks, is told so.
+func TestAWSCustomKeyStore(t *testing.T) {
+	s := newAWSHost(t, awskmsfake.Config{})
+	made, err := s.admin.CreateKey(t.Context(), &kms.CreateKeyInput{Origin: types.OriginTypeAwsCloudhsm})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.admin.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: new(awsAlias), TargetKeyId: made.KeyMetadata.KeyId}); err != nil {
+		t.Fatal(err)
+	}
+	s.createKey()
+	if _, err := s.kr.Rotate(t.Context(), "payments", keyring.ReasonManual, ""); err != nil {
+		t.Error(err)
+	}
+	kek, err := s.kr.DescribeKEK(t.Context(), "cloud")
+	if err != nil || kek.Primary != "" || len(kek.Versions) != 0 || kek.RotatedExternally {
+		t.Errorf("the KEK is %+v, %v", kek, err)
+	}
+	_, rotateErr := s.rotateKEK()
+	_, rewrapErr := s.kr.RewrapKEK(t.Context(), rewrap.KEKRequest{Provider: "cloud"})
+	for _, err := range []error{rotateErr, rewrapErr} {
+		if provider.CodeOf(err) != provider.Unsupported || !strings.Contains(err.Error(), "keyrotor key migrate") {
+			t.Errorf("it answers %v", err)
+		}
+	}
+	s.open()
+	s.decrypts()
+	report, err := core.Opener{}.Examine(t.Context(), s.config, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	says := map[string]string{}
+	for _, f := range report.Findings {
+		if strings.HasPrefix(f.Check, "provider.") {
+			says[f.Check] += fmt.Sprintln(f.Status, f.Evidence)
+		}
+	}
+	if !strings.HasPrefix(says["provider.kek"], "ok ") || !strings.Contains(says["provider.kek"], "keyrotor key migrate") ||
+		!strings.HasPrefix(says["provider.wraps"], "ok 2 wraps") || says["provider.rotated"] != "" {
+		t.Errorf("doctor says %v", says)
+	}
 }

@@ -26,7 +26,9 @@ func newGCPScene(t *testing.T, o gcpkmsfake.Options) *gcpScene {
 	fake := gcpkmsfake.New(t, o)
 	fake.AddKeyRing(gcpRing)
 	block := fmt.Sprintf("provider \"gcp-kms\" \"cloud\" {\n  key       = \"%s/cryptoKeys/kek\"\n  endpoint  = %q\n  plaintext = true\n}\n", gcpRing, fake.Endpoint)
-	return &gcpScene{cloudHost: newCloudHost(t, "gcp-kms", block), fake: fake}
+	s := &gcpScene{cloudHost: newCloudHost(t, "gcp-kms", block), fake: fake}
+	s.createKEK()
+	return s
 }
 
 // TestCloudKMSRotationLost: the answer of either call of a rotation is lost after it was

@@ -50,7 +50,7 @@ func useProvider(t *testing.T, config, block string) {
 }
 
 // cloudHost is a host with a plugin process, whose provider "cloud" is a service that
-// somebody else runs. It has one key, and a token of it.
+// somebody else runs. Once it has a key, it has a token of that too.
 type cloudHost struct {
 	t      *testing.T
 	config string
@@ -65,17 +65,27 @@ func newCloudHost(t *testing.T, plugin, block string) *cloudHost {
 	_, h.config = newConfig(t)
 	useProvider(t, h.config, block)
 	h.open()
-	if _, err := h.kr.CreateKEK(t.Context(), "cloud"); err != nil {
-		t.Fatal(err)
+	return h
+}
+
+// createKEK has the provider make the KEK of a key.
+func (h *cloudHost) createKEK() {
+	h.t.Helper()
+	if _, err := h.kr.CreateKEK(h.t.Context(), "cloud"); err != nil {
+		h.t.Fatal(err)
 	}
-	if _, err := h.kr.CreateKey(t.Context(), "payments", core.KeyOptions{}); err != nil {
-		t.Fatal(err)
+	h.createKey()
+}
+
+func (h *cloudHost) createKey() {
+	h.t.Helper()
+	if _, err := h.kr.CreateKey(h.t.Context(), "payments", core.KeyOptions{}); err != nil {
+		h.t.Fatal(err)
 	}
 	var err error
-	if h.token, err = h.kr.Encrypt(t.Context(), "payments", []byte("a card"), nil); err != nil {
-		t.Fatal(err)
+	if h.token, err = h.kr.Encrypt(h.t.Context(), "payments", []byte("a card"), nil); err != nil {
+		h.t.Fatal(err)
 	}
-	return h
 }
 
 // open is a host that starts.
@@ -113,6 +123,11 @@ func (h *cloudHost) holds(versions int, primary string) {
 		h.t.Errorf("a rewrap has something left to do: %+v, %v", report, err)
 	}
 	h.open()
+	h.decrypts()
+}
+
+func (h *cloudHost) decrypts() {
+	h.t.Helper()
 	got, err := h.kr.Decrypt(h.t.Context(), h.token, nil)
 	if err != nil || string(got) != "a card" {
 		h.t.Errorf("the token opens to %q, %v", got, err)
