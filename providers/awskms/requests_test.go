@@ -3,14 +3,16 @@ package awskms
 import (
 	"maps"
 	"testing"
+	"time"
 
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/testing/awskmsfake"
+	"github.com/keyrotor/keyrotor/testing/faultplan"
 )
 
 // TestRequests holds the page's table of costs against what AWS was asked.
 func TestRequests(t *testing.T) {
-	l := newLab(t, awskmsfake.Config{})
+	l := newLab(t, awskmsfake.Config{RotationTakes: time.Hour})
 	arn := l.key()
 	m := l.open(arn, nil)
 	ops := operations(primary(t, m), wrapOne(t, m, ""))
@@ -37,6 +39,13 @@ func TestRequests(t *testing.T) {
 	}
 	counted("rotate", func() error { return ops["rotate"](t.Context(), m) },
 		map[string]int{"DescribeKey": 1, "GetKeyRotationStatus": 1, "RotateKeyOnDemand": 1})
+	lost := l.open(l.key(), nil)
+	version := primary(t, lost)
+	l.Next(1, "TrentService.RotateKeyOnDemand", faultplan.Lost())
+	counted("rotate, the answer lost", func() error {
+		_, err := rotate(t, lost, version, "request")
+		return err
+	}, map[string]int{"DescribeKey": 2, "GetKeyRotationStatus": 2, "RotateKeyOnDemand": 1})
 	counted("64 items", func() error {
 		items := make([]provider.WrapItem, 64)
 		for i := range items {
