@@ -24,12 +24,23 @@ func (e *Engine) CreateKey(ctx context.Context, name string, settings keyring.Se
 // stay readable. While another process works on the key it waits as ctx allows;
 // rotation.ErrRotated if that process rotated the key.
 func (e *Engine) Rotate(ctx context.Context, name string, reason keyring.Reason, note string) (rotation.Result, error) {
+	return e.rotate(ctx, rotation.Request{Key: name, Reason: reason, Note: note})
+}
+
+// RotateDue is Rotate on behalf of a policy, once on each occasion. It does not wait:
+// *store.HeldError while another process works on the key, store.ErrDone if the key was
+// rotated on this occasion before.
+func (e *Engine) RotateDue(ctx context.Context, name string, reason keyring.Reason, due store.DueSlot) (rotation.Result, error) {
+	return e.rotate(ctx, rotation.Request{Key: name, Reason: reason, Due: due})
+}
+
+func (e *Engine) rotate(ctx context.Context, req rotation.Request) (rotation.Result, error) {
 	if e.closed.Load() {
 		return rotation.Result{}, ErrClosed
 	}
-	result, err := e.rotator.Rotate(ctx, rotation.Request{Key: name, Reason: reason, Note: note})
+	result, err := e.rotator.Rotate(ctx, req)
 	if errors.Is(err, keyring.ErrUnknownKey) {
-		return rotation.Result{}, unknownKey(name)
+		return rotation.Result{}, unknownKey(req.Key)
 	}
 	return result, err
 }

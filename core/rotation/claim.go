@@ -18,6 +18,8 @@ type Claimer struct {
 	Store store.Intents
 	// Waiting, if set, is called each time that another process is waited for.
 	Waiting func()
+	// Impatient claimers answer *store.HeldError at once instead.
+	Impatient bool
 	// Inherit, if set, is shown the intent of an owner that is gone, or of one whose
 	// time is over if the claim keeps those, and may change the claim that is to
 	// replace it. An error ends the attempt, and the intent stays.
@@ -43,6 +45,9 @@ func (cl Claimer) Claim(ctx context.Context, c store.Claim) (store.Intent, error
 				return store.Intent{}, err
 			}
 			continue
+		}
+		if cl.Impatient {
+			return store.Intent{}, err
 		}
 		if cl.Waiting != nil {
 			cl.Waiting()

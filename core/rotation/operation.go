@@ -70,7 +70,7 @@ func (op *operation) run(ctx context.Context) (Result, error) {
 // claim records the intent. While another process holds the key it waits, as long
 // as ctx allows; then it looks whether there is still something to do.
 func (op *operation) claim(ctx context.Context) error {
-	claimer := Claimer{Store: op.Store, Waiting: func() { op.OnStep(op.Key, StepWaiting) }}
+	claimer := Claimer{Store: op.Store, Waiting: func() { op.OnStep(op.Key, StepWaiting) }, Impatient: op.scheduled()}
 	in, err := claimer.Claim(ctx, store.Claim{
 		Key: op.Key, Kind: op.kind, Operation: op.id,
 		Owner: op.owner.String(), TTL: op.IntentTTL,
@@ -94,11 +94,26 @@ func (op *operation) recheck(ctx context.Context) error {
 		err = fmt.Errorf("%w: key %q went from version %d to %d", ErrRotated, op.Key, op.record.Primary, now.Primary)
 	case err == nil:
 		op.record = now.Record
-		return nil
+		if err = op.checkDone(ctx); err == nil {
+			return nil
+		}
 	}
 	settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	return errors.Join(err, op.Store.End(settle, op.intent))
+}
+
+// checkDone answers store.ErrDone if the occasion was served: the decision was made by
+// a clock that runs behind the one by which it was served.
+func (op *operation) checkDone(ctx context.Context) error {
+	if !op.scheduled() {
+		return nil
+	}
+	done, err := op.Store.Done(ctx, op.Key, op.Due)
+	if err == nil && done {
+		err = fmt.Errorf("%w: key %q, policy %q, slot %s", store.ErrDone, op.Key, op.Due.Policy, op.Due.Slot)
+	}
+	return err
 }
 
 // make draws a root, or takes the one that was asked for, wraps it under each
@@ -125,10 +140,14 @@ func (op *operation) commit(ctx context.Context, m wrapping.Material) (store.Key
 	op.made = m.KCV
 	update, cancel := context.WithTimeout(context.WithoutCancel(ctx), op.IntentTTL/4)
 	defer cancel()
-	key, err := op.Store.Update(update, store.Update{
+	change := store.Update{
 		Name: op.Key, Create: op.kind == "create", Fence: &op.intent,
 		Apply: func(rec *keyring.Record) ([]history.Event, error) { return op.apply(rec, m) },
-	})
+	}
+	if op.scheduled() {
+		change.Due = &op.Due
+	}
+	key, err := op.Store.Update(update, change)
 	if err == nil {
 		return key, nil
 	}
@@ -173,12 +192,17 @@ func (op *operation) apply(rec *keyring.Record, m wrapping.Material) ([]history.
 	return []history.Event{creation, rotation}, nil
 }
 
-// event fills in what the events of one operation share.
+// event fills in what the events of one operation share. The names of the details
+// are final: `policy` and `slot`, where a policy asked.
 func (op *operation) event(t history.Type, at time.Time) history.Event {
-	return history.Event{
+	e := history.Event{
 		Type: t, Time: at, Actor: op.Actor, Operation: op.id,
 		Reason: string(op.Reason), Note: op.Note,
 	}
+	if op.scheduled() {
+		e.Details = map[string]string{"policy": op.Due.Policy, "slot": op.Due.Slot}
+	}
+	return e
 }
 
 // creationDetails says under which keys of which key managers a version was born.
@@ -235,7 +259,7 @@ func ErrorCode(err error) string {
 	switch {
 	case errors.Is(err, store.ErrFenced):
 		return "fenced"
-	case errors.Is(err, ErrRotated):
+	case errors.Is(err, ErrRotated), errors.Is(err, store.ErrDone):
 		return "rotated"
 	case errors.Is(err, keyring.ErrIntegrity):
 		return "integrity"

@@ -52,6 +52,7 @@ type Store interface {
 	store.Keys
 	store.Intents
 	store.Events
+	store.Slots
 }
 
 // Config is what a Rotator works with. Store, KeyManager and Actor are required.
@@ -117,7 +118,15 @@ type Request struct {
 	Above uint32
 	// Recovery: the key may have come out of a backup.
 	Recovery bool
+	// Due is the occasion on which a policy asks. It is booked with the commit, so that
+	// the key is rotated once on it. Such a request does not wait while another process
+	// works on the key: whoever decided by policy decides anew. Its policy and slot are
+	// details of the rotation's event.
+	Due store.DueSlot
 }
+
+// scheduled reports whether a policy asks.
+func (req Request) scheduled() bool { return req.Due != store.DueSlot{} }
 
 // check refuses what would stand in the history for ever.
 func (req Request) check() error {
@@ -190,7 +199,8 @@ func (r *Rotator) Create(ctx context.Context, req Request, settings keyring.Sett
 
 // Rotate makes a new version of a key and makes it the primary. ErrRotated if
 // somebody else did so first; ErrRestored if the key needs a recovery, and this is
-// none.
+// none. For a policy: store.ErrDone if the key was rotated on that occasion before,
+// *store.HeldError if another process works on the key.
 func (r *Rotator) Rotate(ctx context.Context, req Request) (Result, error) {
 	defer req.Root.Wipe()
 	if err := req.check(); err != nil {

@@ -35,6 +35,8 @@ var (
 	ErrFull = errors.New("no room left for the store")
 	// ErrReadOnly: this process may read the store but not write it.
 	ErrReadOnly = errors.New("the store is read-only")
+	// ErrDone: the key was rotated on this occasion already.
+	ErrDone = errors.New("the rotation that was due took place already")
 	// ErrRecord: a change that would leave a key's record inconsistent.
 	ErrRecord = errors.New("inconsistent key record")
 )
@@ -45,6 +47,7 @@ type Store interface {
 	Keys
 	Intents
 	Leases
+	Policies
 	Attempts
 	Events
 	Log
@@ -86,11 +89,12 @@ type Key struct {
 	// keyring.Record.Verify.
 	LastDigest string
 	// Uses counts per version: used for good plus outstanding leases. It is the
-	// total that the hard limit is about. A policy that is to leave out uses by
-	// re-encryption needs a count of those beside it, which a migration can add
-	// (columns of versions and leases that default to 0): uses from before it
-	// count for the policy too, so that it errs by rotating early.
+	// total that the hard limit is about.
 	Uses map[uint32]uint64
+	// Reencrypted is the part of Uses that re-encryption had, by version, where there
+	// is any. A policy leaves it out: re-encrypting a million rows must not call for
+	// the next rotation. Uses from before schema 3 count as encryptions.
+	Reencrypted map[uint32]uint64
 }
 
 // Update is one transaction on one key.
@@ -101,6 +105,9 @@ type Update struct {
 	// Fence, if set, is the intent that must still be held at the commit. The
 	// commit ends it.
 	Fence *Intent
+	// Due, if set, is the occasion that a policy has for this. The commit books it, and
+	// fails with ErrDone if it was booked before.
+	Due *DueSlot
 	// Apply changes the record in place and answers the events that say so; a
 	// change without an event is refused. The store gives the events Seq, Key,
 	// KeyID, Digest and, where zero, Time. Apply has no side effects: it may run
@@ -195,6 +202,8 @@ type LeaseRequest struct {
 	Owner string
 	Count uint64
 	TTL   time.Duration
+	// Reencrypting: the uses are for values that were encrypted before.
+	Reencrypting bool
 }
 
 // Lease is a number of granted uses of one version.
@@ -204,6 +213,8 @@ type Lease struct {
 	Version uint32
 	Count   uint64
 	Expires time.Time
+	// Uses and Reencrypted are the version's, as in [Key], with this grant.
+	Uses, Reencrypted uint64
 }
 
 // Attempts counts the decryptions that were refused because their version is in

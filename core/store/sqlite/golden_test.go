@@ -22,7 +22,7 @@ func TestEarlierVersions(t *testing.T) {
 	if *update {
 		writeNewest(t, filepath.Join("testdata", newest+".db"))
 	}
-	for _, version := range []string{"v1", newest} {
+	for _, version := range []string{"v1", "v2", newest} {
 		t.Run(version, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "earlier.db")
 			b, err := os.ReadFile(filepath.Join("testdata", version+".db"))
@@ -43,7 +43,7 @@ func TestEarlierVersions(t *testing.T) {
 }
 
 // newest is the version of the schema that this build writes.
-const newest = "v2"
+const newest = "v3"
 
 // worksOn changes an earlier database.
 func worksOn(t *testing.T, s *Store) {
@@ -96,6 +96,9 @@ func dump(t *testing.T, s *Store) []byte {
 			} else if n > 0 {
 				fmt.Fprintf(&b, "    %d attempts\n", n)
 			}
+			if n := k.Reencrypted[v.Number]; n > 0 {
+				fmt.Fprintf(&b, "    %d by re-encryption\n", n)
+			}
 			for _, w := range v.Wraps {
 				fmt.Fprintf(&b, "    wrap by %s, kek %s, version %s, created %v\n      %x\n", w.Provider, w.KEKID, w.KEKVersion, w.Created, w.Blob)
 			}
@@ -110,6 +113,7 @@ func dump(t *testing.T, s *Store) []byte {
 		fmt.Fprintf(&b, "intent {Key:%s Kind:%s Operation:%s Owner:%s Token:%d Started:%v Expires:%v}%s\n",
 			in.Key, in.Kind, in.Operation, in.Owner, in.Token, in.Started, in.Expires, in.Detail)
 	}
+	dumpPolicies(t, s, &b)
 	page, err := s.Events(t.Context(), history.Query{})
 	if err != nil {
 		t.Fatal(err)
@@ -118,6 +122,24 @@ func dump(t *testing.T, s *Store) []byte {
 		fmt.Fprintf(&b, "event %s\n", e)
 	}
 	return b.Bytes()
+}
+
+func dumpPolicies(t *testing.T, s *Store, b *bytes.Buffer) {
+	t.Helper()
+	checks, err := s.Checks(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range checks {
+		fmt.Fprintf(b, "check %+v\n", c)
+	}
+	schedulers, err := s.Schedulers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range schedulers {
+		fmt.Fprintf(b, "scheduler %+v\n", c)
+	}
 }
 
 func writeNewest(t *testing.T, path string) {
@@ -153,6 +175,7 @@ func writeNewest(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	writeLifecycle(t, s)
+	writePolicies(t, s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -177,6 +200,31 @@ func writeLifecycle(t *testing.T, s *Store) {
 	}
 	event := history.Event{Type: history.KEKRotated, Provider: "local", KEKVersion: "2"}
 	if err := s.Append(t.Context(), nil, []history.Event{event}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// writePolicies uses what version 3 added.
+func writePolicies(t *testing.T, s *Store) {
+	t.Helper()
+	_, err := s.Acquire(t.Context(), store.LeaseRequest{Key: "orders", Owner: "p1", Count: 32, TTL: time.Minute, Reencrypting: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Update(t.Context(), store.Update{
+		Name: "orders", Due: &store.DueSlot{Policy: "rotation", Slot: "v1@1"},
+		Apply: func(*keyring.Record) ([]history.Event, error) { return []history.Event{{Type: history.Usage}}, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)
+	check := store.PolicyCheck{Key: "orders", Policy: "rotation", Checked: at, Next: at.Add(time.Hour), Why: "an hour is left"}
+	err = s.RecordChecks(t.Context(), store.SchedulerCheck{Owner: "p1", Started: at, Interval: time.Minute, Checked: at, Keys: 2}, []store.PolicyCheck{check})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RecordFailure(t.Context(), "payments", "rotation", "denied", at.Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -126,7 +126,7 @@ func unknownKey(ctx context.Context, db querier, name string) error {
 
 func readVersions(ctx context.Context, db querier, key *store.Key) error {
 	rows, err := db.QueryContext(ctx, `
-		SELECT number, label, state, algorithm, created, activated, state_changed, reason, kcv, used
+		SELECT number, label, state, algorithm, created, activated, state_changed, reason, kcv, used, used_reencrypting
 		FROM versions WHERE key_id = ? ORDER BY number`, key.ID[:])
 	if err != nil {
 		return err
@@ -134,10 +134,10 @@ func readVersions(ctx context.Context, db querier, key *store.Key) error {
 	defer rows.Close()
 	var v keyring.Version // one for all rows: what Scan is given is moved to the heap
 	var created, activated, changed int64
-	var used uint64
+	var used, reencrypted uint64
 	for rows.Next() {
 		err := rows.Scan(&v.Number, &v.Label, (*string)(&v.State), (*string)(&v.Algorithm),
-			&created, &activated, &changed, (*string)(&v.Reason), fixed(v.KCV[:]), &used)
+			&created, &activated, &changed, (*string)(&v.Reason), fixed(v.KCV[:]), &used, &reencrypted)
 		if err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func readVersions(ctx context.Context, db querier, key *store.Key) error {
 		v.Activated = store.FromMicros(activated)
 		v.StateChanged = store.FromMicros(changed)
 		key.Versions = append(key.Versions, v)
-		key.Uses[v.Number] = used
+		addUses(key, v.Number, used, reencrypted)
 	}
 	return rows.Err()
 }
@@ -182,20 +182,31 @@ func readWraps(ctx context.Context, db querier, r *keyring.Record) error {
 // addLeases counts what is out on lease as used, expired or not.
 func addLeases(ctx context.Context, db querier, key *store.Key) error {
 	rows, err := db.QueryContext(ctx, `
-		SELECT version, sum(count) FROM leases WHERE key_id = ? GROUP BY version`, key.ID[:])
+		SELECT version, sum(count), sum(count * reencrypting) FROM leases WHERE key_id = ? GROUP BY version`, key.ID[:])
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var number uint32
-		var count uint64
-		if err := rows.Scan(&number, &count); err != nil {
+		var count, reencrypted uint64
+		if err := rows.Scan(&number, &count, &reencrypted); err != nil {
 			return err
 		}
-		key.Uses[number] += count
+		addUses(key, number, count, reencrypted)
 	}
 	return rows.Err()
+}
+
+func addUses(key *store.Key, version uint32, uses, reencrypted uint64) {
+	key.Uses[version] += uses
+	if reencrypted == 0 {
+		return
+	}
+	if key.Reencrypted == nil {
+		key.Reencrypted = make(map[uint32]uint64)
+	}
+	key.Reencrypted[version] += reencrypted
 }
 
 // lastDigest takes the digest from the event's bytes, which the log covers, and

@@ -33,11 +33,12 @@ func (s *Store) Acquire(ctx context.Context, r store.LeaseRequest) (store.Lease,
 	return lease, nil
 }
 
-// primary is a version that encrypts, and how many uses it has left.
+// primary is a version that encrypts, and how many uses it had and has left.
 type primary struct {
-	key     keyring.KeyID
-	version uint32
-	left    uint64
+	key               keyring.KeyID
+	version           uint32
+	uses, reencrypted uint64
+	left              uint64
 }
 
 // leasable answers the primary of a key, if it is active and below its limit. The plus
@@ -46,13 +47,16 @@ type primary struct {
 func leasable(ctx context.Context, db querier, name string) (primary, error) {
 	var p primary
 	var version sql.Null[uint32]
-	var limit, uses uint64
+	var limit uint64
 	err := db.QueryRowContext(ctx, `
-		SELECT k.id, k.hard_limit, v.number, coalesce(v.used, 0) + coalesce(
-			(SELECT sum(count) FROM leases AS l WHERE l.key_id = v.key_id AND l.version = v.number), 0)
+		SELECT k.id, k.hard_limit, v.number,
+			coalesce(v.used, 0) + coalesce(
+				(SELECT sum(count) FROM leases AS l WHERE l.key_id = v.key_id AND l.version = v.number), 0),
+			coalesce(v.used_reencrypting, 0) + coalesce(
+				(SELECT sum(count) FROM leases AS l WHERE l.key_id = v.key_id AND l.version = v.number AND l.reencrypting), 0)
 		FROM keys AS k
 		LEFT JOIN versions AS v ON v.key_id = k.id AND v.number = k.primary_version AND +v.state = 'active'
-		WHERE k.name = ?`, name).Scan(fixed(p.key[:]), &limit, &version, &uses)
+		WHERE k.name = ?`, name).Scan(fixed(p.key[:]), &limit, &version, &p.uses, &p.reencrypted)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return primary{}, fmt.Errorf("%w: %q", keyring.ErrUnknownKey, name)
@@ -61,10 +65,10 @@ func leasable(ctx context.Context, db querier, name string) (primary, error) {
 	case !version.Valid:
 		return primary{}, fmt.Errorf("%w: %q: rotate the key to give it one", keyring.ErrNoPrimary, name)
 	}
-	if uses >= limit {
-		return primary{}, fmt.Errorf("%w: version %d of key %q has %d of %d: rotate the key", keyring.ErrUsageLimit, version.V, name, uses, limit)
+	if p.uses >= limit {
+		return primary{}, fmt.Errorf("%w: version %d of key %q has %d of %d: rotate the key", keyring.ErrUsageLimit, version.V, name, p.uses, limit)
 	}
-	p.version, p.left = version.V, limit-uses
+	p.version, p.left = version.V, limit-p.uses
 	return p, nil
 }
 
@@ -73,10 +77,15 @@ func (s *Store) grant(ctx context.Context, tx writeTx, r store.LeaseRequest, p p
 	expires := store.Micros(now.Add(min(r.TTL, store.MaxLeaseTTL)))
 	lease := store.Lease{
 		Key: r.Key, Version: p.version, Count: min(r.Count, p.left), Expires: store.FromMicros(expires),
+		Uses: p.uses, Reencrypted: p.reencrypted,
+	}
+	lease.Uses += lease.Count
+	if r.Reencrypting {
+		lease.Reencrypted += lease.Count
 	}
 	err := tx.QueryRowContext(ctx, `
-		INSERT INTO leases (key_id, version, owner, count, granted, expires) VALUES (?, ?, ?, ?, ?, ?) RETURNING id`,
-		p.key[:], lease.Version, r.Owner, lease.Count, store.Micros(now), expires).Scan(&lease.ID)
+		INSERT INTO leases (key_id, version, owner, count, granted, expires, reencrypting) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id`,
+		p.key[:], lease.Version, r.Owner, lease.Count, store.Micros(now), expires, r.Reencrypting).Scan(&lease.ID)
 	return lease, err
 }
 
@@ -85,8 +94,10 @@ func (s *Store) grant(ctx context.Context, tx writeTx, r store.LeaseRequest, p p
 func (s *Store) bookExpired(ctx context.Context, tx writeTx) error {
 	now := store.Micros(s.now())
 	_, err := tx.ExecContext(ctx, `
-		UPDATE versions SET used = used + l.count
-		FROM (SELECT key_id, version, sum(count) AS count FROM leases WHERE expires <= ? GROUP BY key_id, version) AS l
+		UPDATE versions SET used = used + l.count, used_reencrypting = used_reencrypting + l.reencrypted
+		FROM (
+			SELECT key_id, version, sum(count) AS count, sum(count * reencrypting) AS reencrypted
+			FROM leases WHERE expires <= ? GROUP BY key_id, version) AS l
 		WHERE versions.key_id = l.key_id AND versions.number = l.version`, now)
 	if err != nil {
 		return err
@@ -118,14 +129,18 @@ func (s *Store) Return(ctx context.Context, l store.Lease, used uint64) error {
 		}
 		var key keyring.KeyID
 		var version uint32
-		err := tx.QueryRowContext(ctx, `DELETE FROM leases WHERE id = ? RETURNING key_id, version`, l.ID).Scan(fixed(key[:]), &version)
+		var reencrypting bool
+		err := tx.QueryRowContext(ctx, `DELETE FROM leases WHERE id = ? RETURNING key_id, version, reencrypting`, l.ID).
+			Scan(fixed(key[:]), &version, &reencrypting)
 		if errors.Is(err, sql.ErrNoRows) { // returned before, or expired
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE versions SET used = used + ? WHERE key_id = ? AND number = ?`, used, key[:], version)
+		_, err = tx.ExecContext(ctx, `
+			UPDATE versions SET used = used + ?1, used_reencrypting = used_reencrypting + ?1 * ?2 WHERE key_id = ?3 AND number = ?4`,
+			used, reencrypting, key[:], version)
 		return err
 	})
 }

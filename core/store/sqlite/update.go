@@ -30,7 +30,7 @@ func (s *Store) Update(ctx context.Context, u store.Update) (store.Key, error) {
 		if next.Name != u.Name {
 			return fmt.Errorf("%w: the record of key %q is named %q", store.ErrRecord, u.Name, next.Name)
 		}
-		key = store.Key{Record: store.Canonical(&next), LastDigest: old.LastDigest, Uses: old.Uses}
+		key = store.Key{Record: store.Canonical(&next), LastDigest: old.LastDigest, Uses: old.Uses, Reencrypted: old.Reencrypted}
 		return s.commit(ctx, tx, u, old, &key, events)
 	})
 	if err != nil {
@@ -61,6 +61,11 @@ func (s *Store) commit(ctx context.Context, tx writeTx, u store.Update, old stor
 	change, err := store.Diff(&old.Record, &key.Record)
 	if err != nil {
 		return err
+	}
+	if u.Due != nil {
+		if err := s.bookSlot(ctx, tx, key, *u.Due); err != nil {
+			return err
+		}
 	}
 	if len(events) == 0 && !change.Empty() {
 		return fmt.Errorf("%w: key %q was changed without an event", store.ErrRecord, u.Name)

@@ -21,7 +21,7 @@ func testCreateAndRead(s *suite) {
 	if !reflect.DeepEqual(got, made) {
 		s.Errorf("Key answers\n%+v\nand Update answered\n%+v", got, made)
 	}
-	want := s.record("payments")
+	want := s.newRecord("payments")
 	want.Created = want.Created.Truncate(time.Microsecond)
 	if !got.Created.Equal(want.Created) || got.Created.Location() != time.UTC {
 		s.Errorf("created %v, want %v in UTC", got.Created, want.Created)
@@ -178,8 +178,8 @@ func testUpdateRefused(s *suite) {
 		s.Errorf("a change without an event: %v", err)
 	}
 	for name, badRecord := range map[string]keyring.Record{
-		"another name": s.record("payments"),
-		"no id":        func() keyring.Record { r := s.record("new"); r.ID = keyring.KeyID{}; return r }(),
+		"another name": s.newRecord("payments"),
+		"no id":        func() keyring.Record { r := s.newRecord("new"); r.ID = keyring.KeyID{}; return r }(),
 	} {
 		_, err = s.Update(s.Context(), store.Update{Name: "new", Create: true, Apply: func(r *keyring.Record) ([]history.Event, error) {
 			*r = badRecord

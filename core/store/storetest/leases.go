@@ -31,7 +31,7 @@ func testLeases(s *suite) {
 	l := s.acquire(64)
 	want := store.Lease{
 		ID: l.ID, Key: "payments", Version: 1, Count: 64,
-		Expires: s.clock.Now().Truncate(time.Microsecond).Add(time.Minute),
+		Expires: s.clock.Now().Truncate(time.Microsecond).Add(time.Minute), Uses: 64,
 	}
 	if l != want {
 		s.Errorf("Acquire = %+v, want %+v", l, want)
@@ -165,6 +165,57 @@ func testRacingLeases(s *suite) {
 		s.Errorf("%d uses were granted of 1000", n)
 	}
 	s.count("payments", 1, 1000)
+}
+
+// testReencrypting: uses by re-encryption are part of all uses, and told apart from
+// the grant to the day when nobody knows the lease any more.
+func testReencrypting(s *suite) {
+	s.create("payments")
+	ask := store.LeaseRequest{Key: "payments", Owner: "p1", Count: 50, TTL: time.Minute, Reencrypting: true}
+	lease := func() store.Lease {
+		s.Helper()
+		l, err := s.Acquire(s.Context(), ask)
+		if err != nil {
+			s.Fatal(err)
+		}
+		return l
+	}
+	s.giveBack(s.acquire(10), 10)
+	back, lost := lease(), lease()
+	if lost.Uses != 110 || lost.Reencrypted != 100 {
+		s.Errorf("the second grant: %d uses, %d by re-encryption", lost.Uses, lost.Reencrypted)
+	}
+	s.reencrypted(110, 100)
+	if l := s.acquire(5); l.Uses != 115 || l.Reencrypted != 100 {
+		s.Errorf("a grant for encryption: %d uses, %d by re-encryption", l.Uses, l.Reencrypted)
+	}
+	s.giveBack(back, 20)
+	s.reencrypted(85, 70)
+	s.clock.Advance(time.Minute)
+	s.giveBack(back, 20)  // books what has expired
+	s.reencrypted(85, 70) // all of it, as the kind of uses that it was
+	s.giveBack(s.acquire(1), 0)
+	s.change("payments", func(r *keyring.Record) { s.addVersion(r) })
+	s.reencrypted(85, 70)
+	if facts, err := s.Facts(s.Context(), "payments"); err != nil || facts[0].Uses != 0 || facts[0].Reencrypted != 0 {
+		s.Errorf("facts of the new primary: %+v, %v", facts, err)
+	}
+}
+
+// reencrypted compares what is known of the first version of payments.
+func (s *suite) reencrypted(uses, part uint64) {
+	s.Helper()
+	k := s.key("payments")
+	if k.Uses[1] != uses || k.Reencrypted[1] != part {
+		s.Errorf("%d uses, %d by re-encryption, want %d and %d", k.Uses[1], k.Reencrypted[1], uses, part)
+	}
+	facts, err := s.Facts(s.Context(), "payments")
+	if err != nil || len(facts) != 1 {
+		s.Fatalf("facts %+v, %v", facts, err)
+	}
+	if f := facts[0]; f.Version == 1 && (f.Uses != uses || f.Reencrypted != part) {
+		s.Errorf("the facts say %d uses, %d by re-encryption, want %d and %d", f.Uses, f.Reencrypted, uses, part)
+	}
 }
 
 // testLeased: what is out on lease is told by version, and until it expires.

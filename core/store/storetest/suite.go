@@ -55,6 +55,10 @@ func Run(t *testing.T, open Open) {
 		"EventsOfNoKey":        testEventsOfNoKey,
 		"Attempts":             testAttempts,
 		"Leased":               testLeased,
+		"Reencrypting":         testReencrypting,
+		"Facts":                testFacts,
+		"DueSlots":             testDueSlots,
+		"PolicyChecks":         testPolicyChecks,
 		"Root":                 testRoot,
 		"RacingUpdates":        testRacingUpdates,
 	} {
@@ -100,7 +104,7 @@ func testClock(s *suite) {
 func (s *suite) create(name string) store.Key {
 	s.Helper()
 	key, err := s.Update(s.Context(), store.Update{Name: name, Create: true, Apply: func(r *keyring.Record) ([]history.Event, error) {
-		*r = s.record(name)
+		*r = s.newRecord(name)
 		return []history.Event{{Type: history.Creation, Actor: "alice@host", Operation: "op-create", Version: 1, Reason: "initial"}}, nil
 	}})
 	if err != nil {
@@ -109,7 +113,7 @@ func (s *suite) create(name string) store.Key {
 	return key
 }
 
-func (s *suite) record(name string) keyring.Record {
+func (s *suite) newRecord(name string) keyring.Record {
 	now := s.clock.Now()
 	r := keyring.Record{
 		ID: keyID(name), Name: name, Created: now,

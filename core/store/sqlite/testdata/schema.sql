@@ -2,6 +2,8 @@ migration 0001 0001_initial.sql eee835eae7b63463d21699b1442b3e0a3ab4897a912429ed
 
 migration 0002 0002_lifecycle.sql 039dd451e91da8ad15ddda4980cfb1b913165997bee4be26e760f37448c55da9
 
+migration 0003 0003_policies.sql c63d749a018e09ec20c8f3231be1bc73b61b296ee41f0012ae32cb2ce4c68c3b
+
 CREATE INDEX events_by_key ON events (key)
 
 CREATE INDEX events_by_time ON events (time)
@@ -37,6 +39,15 @@ CREATE TABLE attempts (
     last    INTEGER NOT NULL,
     PRIMARY KEY (key_id, version),
     FOREIGN KEY (key_id, version) REFERENCES versions (key_id, number)
+) STRICT, WITHOUT ROWID
+
+CREATE TABLE due_slots (
+    key_id  BLOB    NOT NULL REFERENCES keys (id),
+    policy  TEXT    NOT NULL CHECK (policy <> ''),
+    slot    TEXT    NOT NULL CHECK (slot <> ''),
+    version INTEGER NOT NULL,
+    rotated INTEGER NOT NULL,
+    PRIMARY KEY (key_id, policy, slot)
 ) STRICT, WITHOUT ROWID
 
 CREATE TABLE events (
@@ -83,7 +94,7 @@ CREATE TABLE leases (
     owner   TEXT    NOT NULL CHECK (owner <> ''),
     count   INTEGER NOT NULL CHECK (count >= 1),
     granted INTEGER NOT NULL,
-    expires INTEGER NOT NULL,
+    expires INTEGER NOT NULL, reencrypting INTEGER NOT NULL DEFAULT 0 CHECK (reencrypting IN (0, 1)),
     FOREIGN KEY (key_id, version) REFERENCES versions (key_id, number)
 ) STRICT
 
@@ -126,6 +137,29 @@ CREATE TABLE outbox (
     UNIQUE (topic, target, idempotency_id)
 ) STRICT
 
+CREATE TABLE policy_checks (
+    key_id     BLOB    NOT NULL REFERENCES keys (id),
+    policy     TEXT    NOT NULL CHECK (policy <> ''),
+    checked    INTEGER NOT NULL,
+    due        INTEGER NOT NULL CHECK (due IN (0, 1)),
+    slot       TEXT    NOT NULL,
+    next       INTEGER NOT NULL,
+    why        TEXT    NOT NULL,
+    failures   INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
+    retry      INTEGER NOT NULL DEFAULT 0,
+    error_code TEXT    NOT NULL DEFAULT '',
+    PRIMARY KEY (key_id, policy)
+) STRICT, WITHOUT ROWID
+
+CREATE TABLE schedulers (
+    owner    TEXT    PRIMARY KEY CHECK (owner <> ''),
+    started  INTEGER NOT NULL,
+    interval INTEGER NOT NULL CHECK (interval > 0),
+    checked  INTEGER NOT NULL,
+    keys     INTEGER NOT NULL CHECK (keys >= 0),
+    due      INTEGER NOT NULL CHECK (due >= 0)
+) STRICT, WITHOUT ROWID
+
 CREATE TABLE sqlite_sequence(name,seq)
 
 CREATE TABLE versions (
@@ -140,7 +174,8 @@ CREATE TABLE versions (
     state_changed INTEGER NOT NULL,
     reason        TEXT    NOT NULL,
     kcv           BLOB    NOT NULL CHECK (length(kcv) = 16),
-    used          INTEGER NOT NULL DEFAULT 0 CHECK (used >= 0),
+    used          INTEGER NOT NULL DEFAULT 0 CHECK (used >= 0), used_reencrypting INTEGER NOT NULL DEFAULT 0
+    CHECK (used_reencrypting BETWEEN 0 AND used),
     PRIMARY KEY (key_id, number),
     UNIQUE (key_id, label)
 ) STRICT, WITHOUT ROWID
