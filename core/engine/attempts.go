@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jonboulle/clockwork"
+
 	"github.com/keyrotor/keyrotor/core/keyring"
 )
 
@@ -23,9 +25,10 @@ const (
 // that there were any. Those are recorded together, since somebody who tries in a
 // loop must not make the store write in one.
 type attempts struct {
+	clock   clockwork.Clock
 	mu      sync.Mutex
 	tallies map[quarantine]*tally
-	timer   *time.Timer // set while it runs
+	timer   clockwork.Timer // set while it runs
 	closed  bool
 	// recording is held by whoever writes.
 	recording gate
@@ -44,8 +47,8 @@ type tally struct {
 	recorded bool
 }
 
-func newAttempts() attempts {
-	return attempts{tallies: make(map[quarantine]*tally), recording: newGate()}
+func newAttempts(clock clockwork.Clock) attempts {
+	return attempts{clock: clock, tallies: make(map[quarantine]*tally), recording: newGate()}
 }
 
 // attempted counts a refused decryption. The error is about the record only.
@@ -78,7 +81,7 @@ func (a *attempts) add(q quarantine, due func()) bool {
 // arm lets due be called in a while. The caller holds mu.
 func (a *attempts) arm(due func()) {
 	if a.timer == nil && !a.closed {
-		a.timer = time.AfterFunc(attemptsInterval, due)
+		a.timer = a.clock.AfterFunc(attemptsInterval, due)
 	}
 }
 

@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jonboulle/clockwork"
+
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/wrapping"
@@ -39,6 +41,9 @@ type Config struct {
 	// LeaseTTL is how long a grant of uses lasts: store.MaxLeaseTTL if zero, which
 	// is also the most.
 	LeaseTTL time.Duration
+	// Clock is the real one if nil. The deadlines of calls to the store and to key
+	// managers, which bound input and output, are always real.
+	Clock clockwork.Clock
 	// OnStep, if set, is called at each step of a rotation.
 	OnStep func(key string, step rotation.Step)
 }
@@ -49,6 +54,7 @@ type Engine struct {
 	manager  func(name string) (wrapping.KeyManager, error)
 	rotator  *rotation.Rotator
 	log      *slog.Logger
+	clock    clockwork.Clock
 	owner    string
 	leaseTTL time.Duration
 
@@ -72,6 +78,9 @@ func New(c Config) (*Engine, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Clock == nil {
+		c.Clock = clockwork.NewRealClock()
+	}
 	if c.LeaseTTL == 0 {
 		c.LeaseTTL = store.MaxLeaseTTL
 	}
@@ -79,15 +88,16 @@ func New(c Config) (*Engine, error) {
 		return nil, fmt.Errorf("engine: a LeaseTTL of %s; more than 0 and at most %s", c.LeaseTTL, store.MaxLeaseTTL)
 	}
 	e := &Engine{
-		store: c.Store, manager: c.KeyManager, log: c.Log, leaseTTL: c.LeaseTTL,
+		store: c.Store, manager: c.KeyManager, log: c.Log, clock: c.Clock, leaseTTL: c.LeaseTTL,
 		owner:      rotation.CurrentOwner().String(),
-		attempts:   newAttempts(),
+		attempts:   newAttempts(c.Clock),
+		misses:     misses{clock: c.Clock},
 		plaintexts: sync.Pool{New: func() any { return new([]byte) }},
 	}
 	e.keys.Store(&keyTable{})
 	rotator, err := rotation.New(rotation.Config{
 		Store: c.Store, KeyManager: c.KeyManager, Actor: c.Actor,
-		IntentTTL: c.IntentTTL, OnStep: c.OnStep, Announce: e.announced,
+		IntentTTL: c.IntentTTL, Now: c.Clock.Now, OnStep: c.OnStep, Announce: e.announced,
 	})
 	if err != nil {
 		return nil, err

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jonboulle/clockwork"
+
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/store"
 )
@@ -29,7 +31,7 @@ const maxGrants = 10
 type lease struct {
 	held   *store.Lease
 	sealer *keyring.Sealer
-	timer  *time.Timer
+	timer  clockwork.Timer
 	next   uint64 // size to ask for next time
 }
 
@@ -114,8 +116,8 @@ func (e *Engine) takeLease(ctx context.Context, k *key, uses uint64) (*keyring.C
 	}
 	k.lease.sealer = keyring.NewSealer(c, granted.Count)
 	k.lease.sealer.Take(uses)
-	left := min(time.Until(granted.Expires), e.leaseTTL)
-	k.lease.timer = time.AfterFunc(left-min(returnMargin, left/2), func() { e.leaseDue(k, granted.ID) })
+	left := min(e.clock.Until(granted.Expires), e.leaseTTL)
+	k.lease.timer = e.clock.AfterFunc(left-min(returnMargin, left/2), func() { e.leaseDue(k, granted.ID) })
 	k.ring.SetSealer(k.lease.sealer)
 	return c, nil
 }
@@ -131,12 +133,12 @@ type refusal struct {
 
 // acquire asks the store for uses of the primary.
 func (e *Engine) acquire(ctx context.Context, k *key, uses uint64) (store.Lease, error) {
-	if r := k.refusal.Load(); r != nil && time.Now().Before(r.until) {
+	if r := k.refusal.Load(); r != nil && e.clock.Now().Before(r.until) {
 		return store.Lease{}, r.err
 	}
 	granted, err := e.ask(ctx, k, uses)
 	if errors.Is(err, keyring.ErrUsageLimit) && uses == 1 {
-		k.refusal.Store(&refusal{err, time.Now().Add(refusalTTL)})
+		k.refusal.Store(&refusal{err, e.clock.Now().Add(refusalTTL)})
 	}
 	return granted, err
 }

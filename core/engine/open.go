@@ -75,7 +75,7 @@ func (e *Engine) unwrap(ctx context.Context, k *key, number uint32) (*keyring.Ci
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // of those that lost
 	answers := make(chan unwrapped, len(v.Wraps))
-	hedge := time.NewTicker(hedgeAfter)
+	hedge := e.clock.NewTicker(hedgeAfter)
 	defer hedge.Stop()
 	tried := 0
 	try := func() {
@@ -100,7 +100,7 @@ func (e *Engine) unwrap(ctx context.Context, k *key, number uint32) (*keyring.Ci
 			if len(errs) == tried && tried < len(v.Wraps) {
 				try()
 			}
-		case <-hedge.C:
+		case <-hedge.Chan():
 			if tried < len(v.Wraps) {
 				try()
 			}

@@ -40,13 +40,13 @@ func (p *poller) stop() {
 }
 
 func (p *poller) run(ctx context.Context, e *Engine) {
-	tick := time.NewTicker(pollInterval)
+	tick := e.clock.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-tick.Chan():
 		}
 		if err := e.catchUp(ctx); err != nil && ctx.Err() == nil {
 			e.log.Warn("the store does not tell what other processes changed; what is in memory stays in use", "error", err)

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jonboulle/clockwork"
+
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/store"
 )
@@ -110,8 +112,9 @@ const maxMisses = 1024
 
 // misses remembers what the store does not have.
 type misses struct {
-	mu sync.Mutex
-	at map[miss]time.Time
+	clock clockwork.Clock
+	mu    sync.Mutex
+	at    map[miss]time.Time
 }
 
 // miss is a key by its name or by its id's prefix, or a version of a named key.
@@ -125,7 +128,7 @@ func (m *misses) has(x miss) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	at, ok := m.at[x]
-	return ok && time.Since(at) < missTTL
+	return ok && m.clock.Since(at) < missTTL
 }
 
 func (m *misses) add(x miss) {
@@ -134,7 +137,7 @@ func (m *misses) add(x miss) {
 	if m.at == nil || len(m.at) >= maxMisses {
 		m.at = make(map[miss]time.Time)
 	}
-	m.at[x] = time.Now()
+	m.at[x] = m.clock.Now()
 }
 
 func (m *misses) forget(x miss) {
