@@ -27,11 +27,12 @@ func (e *Engine) Rotate(ctx context.Context, name string, reason keyring.Reason,
 	return e.rotate(ctx, rotation.Request{Key: name, Reason: reason, Note: note})
 }
 
-// RotateDue is Rotate on behalf of a policy, once on each occasion. It does not wait:
-// *store.HeldError while another process works on the key, store.ErrDone if the key was
-// rotated on this occasion before.
-func (e *Engine) RotateDue(ctx context.Context, name string, reason keyring.Reason, due store.DueSlot) (rotation.Result, error) {
-	return e.rotate(ctx, rotation.Request{Key: name, Reason: reason, Due: due})
+// RotateDue is Rotate on behalf of a policy, once on each occasion, and only while the
+// primary is the version that the policy spoke of; rotation.ErrRotated otherwise. It
+// does not wait: *store.HeldError while another process works on the key, store.ErrDone
+// if the key was rotated on this occasion before.
+func (e *Engine) RotateDue(ctx context.Context, name string, from uint32, reason keyring.Reason, due store.DueSlot) (rotation.Result, error) {
+	return e.rotate(ctx, rotation.Request{Key: name, Reason: reason, Due: due, From: from})
 }
 
 func (e *Engine) rotate(ctx context.Context, req rotation.Request) (rotation.Result, error) {

@@ -67,6 +67,24 @@ func TestDueFails(t *testing.T) {
 	}
 }
 
+// TestFrom: a decision about a version that is the primary no longer is void.
+func TestFrom(t *testing.T) {
+	b := newBench(t)
+	b.create(t)
+	if _, err := b.rotator.Rotate(t.Context(), manual()); err != nil {
+		t.Fatal(err)
+	}
+	stale := due("2026-03-01")
+	stale.From = 1
+	if _, err := b.rotator.Rotate(t.Context(), stale); !errors.Is(err, rotation.ErrRotated) {
+		t.Errorf("a decision about version 1: %v", err)
+	}
+	stale.From = 2
+	if result, err := b.rotator.Rotate(t.Context(), stale); err != nil || result.Primary != 3 {
+		t.Errorf("a decision about version 2: %+v, %v", result, err)
+	}
+}
+
 // TestDueDoesNotWait: while another process works on the key, a policy's request is
 // answered at once.
 func TestDueDoesNotWait(t *testing.T) {

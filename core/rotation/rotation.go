@@ -123,6 +123,9 @@ type Request struct {
 	// works on the key: whoever decided by policy decides anew. Its policy and slot are
 	// details of the rotation's event.
 	Due store.DueSlot
+	// From, if set, is the primary that the request is about: ErrRotated if it is
+	// another by now.
+	From uint32
 }
 
 // scheduled reports whether a policy asks.
@@ -217,6 +220,9 @@ func (r *Rotator) Rotate(ctx context.Context, req Request) (Result, error) {
 	}
 	if err := req.checkNumber(before.NextVersion() - 1); err != nil {
 		return Result{}, err
+	}
+	if req.From != 0 && before.Primary != req.From {
+		return Result{}, fmt.Errorf("%w: key %q went from version %d to %d", ErrRotated, req.Key, req.From, before.Primary)
 	}
 	if !req.Recovery {
 		if err := CheckRestored(ctx, r.Store, &before.Record); err != nil {

@@ -14,6 +14,8 @@ type Policies interface {
 	// Checks answers the newest check of each policy, of all keys or of those that are
 	// named, in the order of keys and policies.
 	Checks(ctx context.Context, names ...string) ([]PolicyCheck, error)
+	// Failing answers those of them whose last rotation failed.
+	Failing(ctx context.Context, names ...string) ([]PolicyCheck, error)
 	// RecordChecks replaces what is known of policies, failures aside, and of the
 	// scheduler that checked them. A policy of a key that does not exist is passed over.
 	RecordChecks(ctx context.Context, s SchedulerCheck, checks []PolicyCheck) error

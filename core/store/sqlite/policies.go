@@ -43,9 +43,18 @@ func (s *Store) Facts(ctx context.Context, names ...string) ([]store.Facts, erro
 
 // Checks answers the newest check of each policy.
 func (s *Store) Checks(ctx context.Context, names ...string) ([]store.PolicyCheck, error) {
-	const query = `
+	return s.policyChecks(ctx, `policy_checks`, names)
+}
+
+// Failing answers those whose last rotation failed.
+func (s *Store) Failing(ctx context.Context, names ...string) ([]store.PolicyCheck, error) {
+	return s.policyChecks(ctx, `(SELECT * FROM policy_checks WHERE failures > 0)`, names)
+}
+
+func (s *Store) policyChecks(ctx context.Context, table string, names []string) ([]store.PolicyCheck, error) {
+	query := `
 		SELECT k.name, p.policy, p.checked, p.due, p.slot, p.next, p.why, p.failures, p.retry, p.error_code
-		FROM policy_checks AS p JOIN keys AS k ON k.id = p.key_id`
+		FROM ` + table + ` AS p JOIN keys AS k ON k.id = p.key_id`
 	var list []store.PolicyCheck
 	err := s.rows(ctx, "read checks", query, "k.name, p.policy", names, func(rows *sql.Rows) error {
 		var c store.PolicyCheck

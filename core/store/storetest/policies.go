@@ -134,8 +134,11 @@ func testPolicyChecks(s *suite) {
 	first.Due, first.Slot, first.Next, first.Why = true, "2026-03-01", time.Time{}, "now"
 	by.Checked, by.Due = at.Add(time.Second), 2
 	s.record(by, first)
+	s.failing(nil, "orders")
 	first.Failures, first.Retry, first.ErrorCode = 2, retry, "unavailable"
 	s.checks([]store.PolicyCheck{first}, "payments")
+	s.failing([]store.PolicyCheck{first})
+	s.failing([]store.PolicyCheck{first}, "payments", "orders")
 	if got, err := s.Schedulers(s.Context()); err != nil || !reflect.DeepEqual(got, []store.SchedulerCheck{by}) {
 		s.Errorf("schedulers %+v, %v, want %+v", got, err, by)
 	}
@@ -145,6 +148,7 @@ func testPolicyChecks(s *suite) {
 	}
 	first.Failures, first.Retry, first.ErrorCode = 0, time.Time{}, ""
 	s.checks([]store.PolicyCheck{first}, "payments")
+	s.failing(nil)
 
 	// The first thing that is known of a policy may be a failure.
 	if err := s.RecordFailure(s.Context(), "payments", "max_uses", "denied", retry); err != nil {
@@ -168,6 +172,14 @@ func (s *suite) record(by store.SchedulerCheck, checks ...store.PolicyCheck) {
 	s.Helper()
 	if err := s.RecordChecks(s.Context(), by, checks); err != nil {
 		s.Fatal(err)
+	}
+}
+
+func (s *suite) failing(want []store.PolicyCheck, names ...string) {
+	s.Helper()
+	got, err := s.Failing(s.Context(), names...)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		s.Errorf("failing policies of %q: %+v, %v, want %+v", names, got, err, want)
 	}
 }
 

@@ -2,7 +2,7 @@ migration 0001 0001_initial.sql eee835eae7b63463d21699b1442b3e0a3ab4897a912429ed
 
 migration 0002 0002_lifecycle.sql 039dd451e91da8ad15ddda4980cfb1b913165997bee4be26e760f37448c55da9
 
-migration 0003 0003_policies.sql c63d749a018e09ec20c8f3231be1bc73b61b296ee41f0012ae32cb2ce4c68c3b
+migration 0003 0003_policies.sql 8fb1a74118737e130cbbde9e879842b4db910d5d1aaf9bcf46d2c16f1956a263
 
 CREATE INDEX events_by_key ON events (key)
 
@@ -19,6 +19,8 @@ CREATE INDEX leases_by_version ON leases (key_id, version)
 CREATE INDEX outbox_due ON outbox (next_attempt) WHERE state IN ('pending', 'blocked')
 
 CREATE INDEX outbox_open ON outbox (topic, target, order_key, id) WHERE state IN ('pending', 'blocked')
+
+CREATE INDEX policy_checks_failing ON policy_checks (key_id) WHERE failures > 0
 
 index sqlite_autoindex_intents_2
 
