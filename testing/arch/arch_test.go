@@ -105,6 +105,7 @@ var mayImport = map[string][]string{
 	},
 	"core/catalog":      {"core/provider", "core/provider/wire", "core/secret"},
 	"core/keyring":      {"core/secret"},
+	"core/policy":       {"core/keyring"},
 	"core/store":        {"core/history", "core/keyring"},
 	"core/store/sqlite": {"core/draft", "core/history", "core/keyring", "core/store"},
 	"core/config":       {"core/keyring", "core/provider"},
