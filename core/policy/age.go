@@ -48,6 +48,8 @@ func (p *MaxAge) Decide(key Key, now time.Time) Decision {
 	}
 }
 
+func (p *MaxAge) spacing() time.Duration { return p.age }
+
 // day is how ages count: always 24 hours, whatever clocks do.
 const day = 24 * time.Hour
 

@@ -12,6 +12,8 @@ type Blackout struct {
 	of      Policy
 	windows []Window
 	words   string
+	// holds: the policy inside may be held, too.
+	holds bool
 }
 
 // NewBlackout holds what a policy decides while any of the windows lasts. Windows
@@ -30,7 +32,10 @@ func NewBlackout(of Policy, windows ...Window) (*Blackout, error) {
 	for i, w := range windows {
 		words[i] = w.String()
 	}
-	return &Blackout{of, slices.Clone(windows), of.Description() + ", but not " + list(words, "or")}, nil
+	return &Blackout{
+		of: of, windows: slices.Clone(windows), holds: mayHold(of),
+		words: of.Description() + ", but not " + list(words, "or"),
+	}, nil
 }
 
 // CheckWindows says whether windows leave time for a rotation: an error if those
@@ -39,7 +44,7 @@ func CheckWindows(windows ...Window) error {
 	recurring := slices.DeleteFunc(slices.Clone(windows), func(w Window) bool { return w.zone == nil })
 	for _, month := range []time.Month{time.January, time.July} {
 		from := time.Date(2026, month, 5, 0, 0, 0, 0, time.UTC)
-		if after(recurring, from).Sub(from) > 8*day {
+		if free := after(recurring, from); free.IsZero() || free.Sub(from) > 8*day {
 			return errors.New("the blackout windows leave no time at all for a rotation")
 		}
 	}
@@ -64,21 +69,39 @@ func (p *Blackout) Decide(key Key, now time.Time) Decision {
 	d.Parts = []Part{{p.of.Name(), p.of.Description(), in}}
 	if !in.Due {
 		if !in.Next.IsZero() {
-			d.Next = after(p.windows, in.Next)
+			d.Next = p.free(key, in.Next)
 		}
 		return d
 	}
-	if end := after(p.windows, now); end.After(now) {
-		return Decision{Why: "due, and held by a blackout: " + in.Why, Next: end, Parts: d.Parts}
+	if end := after(p.windows, now); !end.Equal(now) {
+		return Decision{Why: "due, and held by a blackout: " + in.Why, Next: p.free(key, end), Parts: d.Parts}
 	}
 	if !in.Since.IsZero() {
-		d.Since = after(p.windows, in.Since)
+		d.Since = p.free(key, in.Since)
 	}
 	return d
 }
 
+// free is the first time from t on that no window holds, and at which the policy
+// inside, which is due at t, is not held by windows of its own. The zero time if
+// there is none.
+func (p *Blackout) free(key Key, t time.Time) time.Time {
+	for range maxHolds {
+		t = after(p.windows, t)
+		if t.IsZero() || !p.holds {
+			return t
+		}
+		d := p.of.Decide(key, t)
+		if d.Due || !d.Next.After(t) {
+			return t
+		}
+		t = d.Next
+	}
+	return time.Time{}
+}
+
 // after is the first time from t on that lies in no window. Windows that leave no
-// time are refused beforehand; the bound is for zones that may differ in some year.
+// time are refused beforehand, but zones may change: then it is the zero time.
 func after(windows []Window, t time.Time) time.Time {
 	for range maxHolds {
 		held := false
@@ -88,8 +111,8 @@ func after(windows []Window, t time.Time) time.Time {
 			}
 		}
 		if !held {
-			break
+			return t
 		}
 	}
-	return t
+	return time.Time{}
 }

@@ -159,8 +159,13 @@ func (p *All) Decide(key Key, now time.Time) Decision {
 		return d
 	}
 	d.Due, d.Reason, d.Slot = true, keyring.ReasonComposite, versionSlot(key)
-	if !known {
+	switch {
+	case !known:
 		d.Since = time.Time{}
+	case p.holds:
+		if then := decideParts(p.of, key, d.Since); !allDue(then) {
+			d.Since = p.next(key, then)
+		}
 	}
 	return d
 }

@@ -19,7 +19,8 @@ type Jitter struct {
 	words string
 }
 
-// NewJitter delays what a policy decides, by less than most.
+// NewJitter delays what a policy decides, by less than most. That may not be more
+// than the time between two rotations: some would be left out.
 func NewJitter(of Policy, most time.Duration) (*Jitter, error) {
 	switch {
 	case of == nil:
@@ -27,8 +28,21 @@ func NewJitter(of Policy, most time.Duration) (*Jitter, error) {
 	case most <= 0:
 		return nil, fmt.Errorf("a jitter of %s: it must be above zero", most)
 	}
+	var err error
+	walk(of, func(p Policy) {
+		if between, ok := p.(spaced); ok && most > between.spacing() {
+			err = fmt.Errorf("a jitter of %s is longer than the %s that can lie between two rotations %s",
+				Words(most), Words(between.spacing()), p.Description())
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
 	return &Jitter{of, most, of.Description() + ", up to " + Words(most) + " later"}, nil
 }
+
+// spaced are policies that know the shortest time between two of their rotations.
+type spaced interface{ spacing() time.Duration }
 
 // Name is that of the policy inside: a delay does not make another occasion.
 func (p *Jitter) Name() string { return p.of.Name() }
@@ -56,7 +70,7 @@ func (p *Jitter) Decide(key Key, now time.Time) Decision {
 		}
 	case !in.Due && !in.Next.IsZero():
 		if then := p.of.Decide(key, in.Next); then.Due && !then.Since.IsZero() {
-			d.Next = p.whenDue(key, p.from(key, then))
+			d.Next = p.whenDue(key, later(p.from(key, then), in.Next))
 		}
 	}
 	return d
@@ -70,6 +84,13 @@ func (p *Jitter) from(key Key, due Decision) time.Time {
 		slot = then.Slot
 	}
 	return due.Since.Add(delay(p.most, key.Name, p.of.Name(), slot))
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // whenDue is at, unless the policy inside is held up then.

@@ -109,6 +109,20 @@ func (s *Schedule) Decide(key Key, now time.Time) Decision {
 	}
 }
 
+// spacing looks at the times of a year, changes of the clocks among them, but at not
+// more than a daily schedule has.
+func (s *Schedule) spacing() time.Duration {
+	at := s.after(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	end := at.Add(366 * day)
+	shortest := time.Duration(1<<63 - 1)
+	for i := 0; i < 366 && at.Before(end); i++ {
+		next := s.after(at)
+		shortest = min(shortest, next.Sub(at))
+		at = next
+	}
+	return shortest
+}
+
 func lastRotation(key Key) string {
 	return "version " + number(key.Version) + " was made on " + instant(key.Rotated.UTC())
 }
