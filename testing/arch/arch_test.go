@@ -118,6 +118,7 @@ var mayImport = map[string][]string{
 	"core/engine": {
 		"core/history", "core/keyring", "core/provider", "core/rotation", "core/store", "core/wrapping",
 	},
+	"core/scheduler":   {"core/keyring", "core/policy", "core/rotation", "core/store"},
 	"core/reencrypt":   {"core/keyring", "core/provider", "core/store"},
 	"core/destruction": {"core/history", "core/keyring", "core/reencrypt", "core/store"},
 	"core/doctor": {

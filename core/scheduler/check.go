@@ -1,0 +1,208 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyrotor/keyrotor/core/policy"
+	"github.com/keyrotor/keyrotor/core/store"
+)
+
+// task is a key that is due.
+type task struct {
+	Rotation
+	// group names the key managers that its rotation needs.
+	group    string
+	failures int
+}
+
+// check looks at the named keys, or at all if there are none, and answers those that
+// are to be rotated now.
+func (s *Scheduler) check(ctx context.Context, now time.Time, names []string) ([]task, error) {
+	facts, err := s.Store.Facts(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	known, err := s.failures(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	var due []task
+	var news []store.PolicyCheck
+	next := make(map[string]time.Time, len(facts))
+	for _, f := range facts {
+		found := s.decide(f, now, known)
+		news = append(news, s.news(found.checks)...)
+		if !found.next.IsZero() {
+			next[f.Name] = found.next
+		}
+		if found.due != nil {
+			due = append(due, *found.due)
+		}
+	}
+	s.expect(next, names)
+	count := s.status.checked(now, len(facts), len(due), len(names) == 0)
+	count.Owner, count.Interval = s.Owner, s.Interval
+	if len(names) > 0 && len(news) == 0 {
+		return due, nil // nothing that is worth a write
+	}
+	if err := s.Store.RecordChecks(ctx, count, news); err != nil {
+		s.forget(news)
+		// What is due is due all the same: the record is for people.
+		s.Log.Warn("the check is not on record", "error", err)
+	}
+	return due, nil
+}
+
+// failures reads which policies had rotations that failed.
+func (s *Scheduler) failures(ctx context.Context, names []string) (map[policyOf]store.PolicyCheck, error) {
+	checks, err := s.Store.Failing(ctx, names...)
+	known := make(map[policyOf]store.PolicyCheck, len(checks))
+	for _, c := range checks {
+		known[policyOf{c.Key, c.Policy}] = c
+	}
+	return known, err
+}
+
+// findings are what the policies say of one key.
+type findings struct {
+	checks []store.PolicyCheck
+	// due is set if the key is to be rotated now; else next is when to look again, as
+	// far as that is known.
+	due  *task
+	next time.Time
+}
+
+// decide asks every policy of a key. The first that is due, and has not failed just
+// now, is acted on.
+func (s *Scheduler) decide(f store.Facts, now time.Time, known map[policyOf]store.PolicyCheck) findings {
+	var found findings
+	for _, p := range s.Policies(f.Name) {
+		d := s.ask(p, f, now)
+		held := s.held(p, f.Name, d.Due, now)
+		found.checks = append(found.checks, store.PolicyCheck{
+			Key: f.Name, Policy: p.Name(), Checked: now, Due: d.Due, Slot: d.Slot, Next: d.Next, Why: d.Why,
+		})
+		at := d.Next
+		failed := known[policyOf{f.Name, p.Name()}]
+		switch {
+		case d.Due && now.Before(failed.Retry):
+			at = failed.Retry
+		case d.Due && now.Before(held):
+			at = held
+		case d.Due && s.served(f.Name, p.Name(), d.Slot):
+			at = now.Add(s.Interval)
+		case d.Due && found.due == nil:
+			found.due = &task{
+				Rotation: Rotation{
+					Key: f.Name, Due: store.DueSlot{Policy: p.Name(), Slot: d.Slot}, Reason: d.Reason, Version: f.Version,
+				},
+				group: strings.Join(slices.Sorted(slices.Values(f.WrapWith)), " "), failures: failed.Failures,
+			}
+			continue
+		case d.Due:
+			continue
+		}
+		if !at.IsZero() && (found.next.IsZero() || at.Before(found.next)) {
+			found.next = at
+		}
+	}
+	return found
+}
+
+// served reports whether the store has said that a slot was served.
+func (s *Scheduler) served(key, policy, slot string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.done[policyOf{key, policy}] == slot
+}
+
+// ask is one policy's decision. One that panics, or breaks its promises, is not due.
+func (s *Scheduler) ask(p policy.Policy, f store.Facts, now time.Time) (d policy.Decision) {
+	defer func() {
+		if r := recover(); r != nil {
+			d = policy.Decision{Why: fmt.Sprintf("the policy panicked: %v", r)}
+			s.Log.Error("a policy panicked", "key", f.Name, "policy", p.Name(), "panic", r)
+		}
+	}()
+	d = p.Decide(policyKey(f), now)
+	switch {
+	case !d.Due:
+	case d.Slot == "" || !d.Reason.Valid():
+		s.Log.Error("a policy says that it is due, and lacks a slot or a reason", "key", f.Name, "policy", p.Name(), "slot", d.Slot, "reason", d.Reason)
+		return policy.Decision{Why: fmt.Sprintf("the policy is due without a slot or with the reason %q", d.Reason)}
+	case f.Version == 0:
+		return policy.Decision{Why: "the key has no primary version"}
+	}
+	return d
+}
+
+// policyKey is what a policy may know.
+func policyKey(f store.Facts) policy.Key {
+	return policy.Key{
+		Name: f.Name, Created: f.Created, Version: f.Version, Rotated: f.Rotated, Activated: f.Activated,
+		Uses: f.Uses - f.Reencrypted, TotalUses: f.Uses, HardLimit: f.HardLimit,
+	}
+}
+
+// news are the checks that say something new: a check every minute of 10,000 keys
+// must not write as many rows.
+func (s *Scheduler) news(checks []store.PolicyCheck) []store.PolicyCheck {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var news []store.PolicyCheck
+	for _, c := range checks {
+		id := policyOf{c.Key, c.Policy}
+		if before, ok := s.checks[id]; !ok || before.Due != c.Due || before.Slot != c.Slot || !before.Next.Equal(c.Next) {
+			s.checks[id] = c
+			news = append(news, c)
+		}
+	}
+	return news
+}
+
+// forget has checks count as new again.
+func (s *Scheduler) forget(checks []store.PolicyCheck) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range checks {
+		delete(s.checks, policyOf{c.Key, c.Policy})
+	}
+}
+
+// expect remembers when each key is due. Without names it is about all keys.
+func (s *Scheduler) expect(next map[string]time.Time, names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(names) == 0 {
+		s.next = next
+		return
+	}
+	for _, name := range names {
+		delete(s.next, name)
+	}
+	for name, at := range next {
+		s.next[name] = at
+	}
+}
+
+const (
+	// firstRetry is how long after a first failure a rotation is tried again; the time
+	// doubles with each failure up to longestRetry.
+	firstRetry   = 10 * time.Second
+	longestRetry = time.Hour
+)
+
+// retryAfter is how long to wait after so many failures in a row, give or take a fifth,
+// so that many keys of a key manager that was down do not come back at once.
+func retryAfter(failures int) time.Duration {
+	d := longestRetry
+	if failures < 10 {
+		d = min(firstRetry<<max(failures-1, 0), longestRetry)
+	}
+	return d - d/5 + rand.N(2*d/5) //nolint:gosec // it spreads load and protects nothing
+}

@@ -1,0 +1,231 @@
+package scheduler_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/policy"
+	"github.com/keyrotor/keyrotor/core/scheduler"
+	"github.com/keyrotor/keyrotor/core/store"
+)
+
+// TestOnTime: a key is rotated when it is due, however long the interval is.
+func TestOnTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		p := b.process(interval(24 * time.Hour))
+		b.create(p, "payments", "a")
+		b.create(p, "orders", "a", "b")
+		b.create(p, "unmanaged", "a")
+		b.add(p, "payments", maxAge(time.Hour))
+		b.add(p, "orders", maxAge(90*time.Minute))
+		p.start(b)
+		if err := p.Start(); !errors.Is(err, scheduler.ErrRunning) {
+			t.Errorf("a second start: %v", err)
+		}
+		time.Sleep(200 * time.Minute)
+		b.wantRotations("payments", time.Hour, 2*time.Hour, 3*time.Hour)
+		b.wantRotations("orders", 90*time.Minute, 3*time.Hour)
+		b.wantRotations("unmanaged")
+		if s := p.Status(); !s.Running || s.Rotated != 5 || s.Failed != 0 || s.Keys != 3 || s.Err != nil {
+			t.Errorf("status %+v", s)
+		}
+		if len(b.outcomes) != 5 || b.outcomes[0].New != 2 || b.outcomes[0].Reason != keyring.ReasonTimeExpired || b.outcomes[0].Due.Policy != "max_age" {
+			t.Errorf("outcomes %+v", b.outcomes)
+		}
+	})
+}
+
+// TestPoliciesChange: policies come and go while the scheduler runs.
+func TestPoliciesChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		p := b.process()
+		b.create(p, "payments", "a")
+		b.create(p, "orders", "a")
+		p.start(b)
+		time.Sleep(90 * time.Minute)
+		b.wantRotations("payments")
+		b.add(p, "payments", maxAge(time.Hour)) // due already
+		if err := p.Add("payments", maxAge(time.Minute)); !errors.Is(err, scheduler.ErrPolicyExists) {
+			t.Errorf("a second policy of one name: %v", err)
+		}
+		if err := p.Add("payments", policy.HardLimit{}); err == nil {
+			t.Error("the built-in policy was added")
+		}
+		time.Sleep(70 * time.Minute)
+		b.wantRotations("payments", 90*time.Minute, 150*time.Minute)
+		if !p.Remove("payments", "max_age") || p.Remove("payments", "max_age") || p.Remove("", "max_age") {
+			t.Error("Remove does not tell what it removed")
+		}
+		b.add(p, "", maxAge(4*time.Hour))
+		if err := p.Add("orders", maxAge(time.Hour)); !errors.Is(err, scheduler.ErrPolicyExists) {
+			t.Errorf("a policy of the name that one of all keys has: %v", err)
+		}
+		time.Sleep(2 * time.Hour) // 4:40
+		b.wantRotations("payments", 90*time.Minute, 150*time.Minute)
+		b.wantRotations("orders", 4*time.Hour)
+	})
+}
+
+// TestBadPolicies: a policy that panics, or that does not say what it must, harms no other.
+func TestBadPolicies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		p := b.process()
+		b.create(p, "payments", "a")
+		b.create(p, "orders", "a")
+		for name, decide := range map[string]func(policy.Key, time.Time) policy.Decision{
+			"panics": func(policy.Key, time.Time) policy.Decision { panic("as the test wants it") },
+			"no_slot": func(policy.Key, time.Time) policy.Decision {
+				return policy.Decision{Due: true, Reason: keyring.ReasonManual}
+			},
+			"no_reason": func(policy.Key, time.Time) policy.Decision { return policy.Decision{Due: true, Slot: "x"} },
+		} {
+			b.add(p, "orders", bad{name, decide})
+		}
+		b.add(p, "", maxAge(time.Hour))
+		p.start(b)
+		time.Sleep(61 * time.Minute)
+		b.wantRotations("payments", time.Hour)
+		b.wantRotations("orders", time.Hour)
+		checks, err := b.store.Checks(t.Context(), "orders")
+		if err != nil || len(checks) != 5 {
+			t.Fatalf("%d checks, %v", len(checks), err)
+		}
+		for _, c := range checks {
+			if c.Due || c.Why == "" {
+				t.Errorf("check %+v", c)
+			}
+		}
+	})
+}
+
+// bad is a policy without the care that policy.Custom takes.
+type bad struct {
+	name   string
+	decide func(policy.Key, time.Time) policy.Decision
+}
+
+func (p bad) Name() string                                       { return p.name }
+func (p bad) Description() string                                { return "a bad policy" }
+func (p bad) Decide(k policy.Key, now time.Time) policy.Decision { return p.decide(k, now) }
+
+// TestAlwaysDue: a policy that no rotation satisfies does not fill the store with
+// versions.
+func TestAlwaysDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		p := b.process()
+		b.create(p, "payments", "a")
+		b.create(p, "orders", "a")
+		always, err := policy.NewCustom("always", "always", func(policy.Key, time.Time) policy.Decision {
+			return policy.Decision{Due: true, Reason: keyring.ReasonManual}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.add(p, "payments", always)
+		b.add(p, "orders", maxAge(time.Hour))
+		p.start(b)
+		time.Sleep(12*time.Hour + time.Minute)
+		// At once, then 10 s later, then 20 s, and so on up to an hour, give or take a fifth.
+		if n := len(b.rotations("payments")); n < 16 || n > 26 {
+			t.Errorf("%d rotations in 12 hours", n)
+		}
+		if n := len(b.rotations("orders")); n != 12 {
+			t.Errorf("%d rotations of the other key", n)
+		}
+	})
+}
+
+// TestSeveralProcesses: whoever is first serves an occasion, and nobody serves it again.
+func TestSeveralProcesses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		daily, err := policy.NewDaily(2*60, time.UTC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		processes := make([]process, 3)
+		for i := range processes {
+			processes[i] = b.process(interval(8 * time.Hour))
+		}
+		b.create(processes[0], "payments", "a")
+		b.create(processes[0], "orders", "b")
+		for _, p := range processes {
+			b.add(p, "", daily)
+			p.start(b)
+		}
+		time.Sleep(3 * 24 * time.Hour)
+		for _, key := range []string{"payments", "orders"} {
+			if got := b.rotations(key); len(got) != 3 {
+				t.Errorf("key %s was rotated on %d of 3 days, after %v", key, len(got), got)
+			}
+		}
+		known, err := b.store.Schedulers(t.Context())
+		if err != nil || len(known) != 3 {
+			t.Errorf("schedulers %+v, %v", known, err)
+		}
+	})
+}
+
+// TestNudge: a key that was used much is rotated at once, and not at the next interval.
+func TestNudge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		p := b.process(interval(time.Hour))
+		b.create(p, "payments", "a")
+		b.add(p, "payments", maxUses(1000))
+		p.Nudge("payments") // does nothing yet
+		p.start(b)
+		time.Sleep(time.Minute)
+		lease, err := b.store.Acquire(t.Context(), store.LeaseRequest{Key: "payments", Owner: "x", Count: 1000, TTL: time.Minute})
+		if err != nil || lease.Uses != 1000 {
+			t.Fatalf("%+v, %v", lease, err)
+		}
+		p.Nudge("nothing") // is no key
+		time.Sleep(time.Minute)
+		b.wantRotations("payments")
+		p.Nudge("payments")
+		time.Sleep(time.Minute)
+		b.wantRotations("payments", 2*time.Minute)
+	})
+}
+
+// TestHardLimit: a key without any policy is rotated at half of its hard limit.
+func TestHardLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		p := b.process()
+		if _, err := p.engine.CreateKey(t.Context(), "payments", keyring.Settings{WrapWith: []string{"a"}, HardLimit: 100}, ""); err != nil {
+			t.Fatal(err)
+		}
+		lease, err := b.store.Acquire(t.Context(), store.LeaseRequest{Key: "payments", Owner: "x", Count: 50, TTL: time.Minute, Reencrypting: true})
+		if err != nil || lease.Count != 50 {
+			t.Fatalf("%+v, %v", lease, err)
+		}
+		p.start(b)
+		time.Sleep(time.Second)
+		b.wantRotations("payments", 0)
+		if o := b.outcomes[0]; o.Reason != keyring.ReasonUsageLimit || o.Due.Policy != "hard_limit" {
+			t.Errorf("outcome %+v", o)
+		}
+	})
+}
+
+// TestNew refuses what cannot work.
+func TestNew(t *testing.T) {
+	for _, c := range []scheduler.Config{
+		{},
+		{Owner: "x", Store: nil, Rotate: func(context.Context, scheduler.Rotation) (uint32, error) { return 0, nil }},
+	} {
+		if _, err := scheduler.New(c); err == nil {
+			t.Errorf("%+v was accepted", c)
+		}
+	}
+}

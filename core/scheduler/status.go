@@ -1,0 +1,76 @@
+package scheduler
+
+import (
+	"sync"
+	"time"
+
+	"github.com/keyrotor/keyrotor/core/store"
+)
+
+// Status is what a scheduler did since it was made.
+type Status struct {
+	// Running, since Started.
+	Running bool
+	Started time.Time
+	// Checked is the newest check of every key, with the number of keys; Due of them
+	// were to be rotated.
+	Checked   time.Time
+	Keys, Due int
+	// Err is why the newest check failed, nil if it did not.
+	Err error
+	// Rotated and Failed count rotations.
+	Rotated, Failed uint64
+}
+
+// Status answers what the scheduler did so far.
+func (s *Scheduler) Status() Status {
+	s.status.mu.Lock()
+	defer s.status.mu.Unlock()
+	return s.status.Status
+}
+
+type status struct {
+	mu sync.Mutex
+	Status
+}
+
+func (s *status) start(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Running, s.Started = true, now
+}
+
+func (s *status) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Running = false
+}
+
+// checked books a check, and answers it for the record.
+func (s *status) checked(now time.Time, keys, due int, all bool) store.SchedulerCheck {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Err = nil
+	if all {
+		s.Checked, s.Keys, s.Due = now, keys, due
+	}
+	return store.SchedulerCheck{Started: s.Started, Checked: s.Checked, Keys: s.Keys, Due: s.Due}
+}
+
+func (s *status) failed(_ time.Time, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Err = err
+}
+
+func (s *status) rotated() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Rotated++
+}
+
+func (s *status) rotationFailed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Failed++
+}
