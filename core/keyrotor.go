@@ -18,12 +18,15 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jonboulle/clockwork"
+
 	"github.com/keyrotor/keyrotor/core/catalog"
 	"github.com/keyrotor/keyrotor/core/config"
 	"github.com/keyrotor/keyrotor/core/engine"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/rewrap"
 	"github.com/keyrotor/keyrotor/core/rotation"
+	"github.com/keyrotor/keyrotor/core/scheduler"
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
 	"github.com/keyrotor/keyrotor/core/wrapping"
@@ -45,6 +48,11 @@ type Opener struct {
 	Log *slog.Logger
 	// OnStep, if set, is called at each step of a rotation, a rewrap or a migration.
 	OnStep func(key string, step rotation.Step)
+	// OnOutcome, if set, hears of each rotation that the scheduler tried. It must not
+	// block.
+	OnOutcome func(scheduler.Outcome)
+	// Clock is the machine's if nil. It is for tests, in which years are to pass.
+	Clock clockwork.Clock
 	// CreateStore makes the store if there is none. Otherwise that is an error: a
 	// volume that is not mounted must not look like a store without keys.
 	CreateStore bool
@@ -69,6 +77,9 @@ type Setup struct {
 type Keyrotor struct {
 	*Setup
 	*engine.Engine
+	// Scheduler rotates keys by their policies, once it is started.
+	Scheduler *scheduler.Scheduler
+
 	store *sqlite.Store
 	mover *rewrap.Mover
 	actor string
@@ -92,20 +103,23 @@ func (o Opener) Open(ctx context.Context, path string) (kr *Keyrotor, err error)
 	if err := o.checkStore(setup.Config.Storage.Path); err != nil {
 		return kr, err
 	}
-	kr.store, err = sqlite.Open(ctx, sqlite.Config{Path: kr.Config.Storage.Path, Log: o.Log})
+	kr.store, err = sqlite.Open(ctx, sqlite.Config{Path: kr.Config.Storage.Path, Log: o.Log, Now: o.now()})
 	if err != nil {
 		return kr, err
 	}
 	kr.actor = o.actor()
 	kr.Engine, err = engine.New(engine.Config{
 		Store: kr.store, Actor: kr.actor, Log: o.Log, OnStep: o.OnStep,
-		KeyManager: kr.keyManager,
+		KeyManager: kr.keyManager, Clock: o.Clock,
 	})
 	if err != nil {
 		return kr, err
 	}
+	if kr.Scheduler, err = kr.newScheduler(); err != nil {
+		return kr, err
+	}
 	kr.mover, err = rewrap.New(rewrap.Config{
-		Store: kr.store, Actor: kr.actor, OnStep: o.OnStep, KeyManager: kr.keyManager,
+		Store: kr.store, Actor: kr.actor, OnStep: o.OnStep, KeyManager: kr.keyManager, Now: o.now(),
 	})
 	return kr, err
 }
@@ -248,11 +262,17 @@ func (s *Setup) checkProviders(names []string) error {
 	return nil
 }
 
-// Close returns unused leases, ends the plugins and closes the store.
+// Close stops the scheduler, which leaves a rotation that is under way half the time to
+// end, returns unused leases, ends the plugins and closes the store.
 func (kr *Keyrotor) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	var errs []error
+	if kr.Scheduler != nil {
+		stop, cancel := context.WithTimeout(ctx, closeTimeout/2)
+		errs = append(errs, kr.Scheduler.Stop(stop))
+		cancel()
+	}
 	if kr.Engine != nil {
 		errs = append(errs, kr.Engine.Close(ctx))
 	}
@@ -261,6 +281,14 @@ func (kr *Keyrotor) Close() error {
 		errs = append(errs, kr.store.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// now is the clock's, nil for the machine's.
+func (o Opener) now() func() time.Time {
+	if o.Clock == nil {
+		return nil
+	}
+	return o.Clock.Now
 }
 
 // actor is who stands in events: "user@host" unless it is set.

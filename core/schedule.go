@@ -1,0 +1,21 @@
+package core
+
+import (
+	"context"
+
+	"github.com/keyrotor/keyrotor/core/rotation"
+	"github.com/keyrotor/keyrotor/core/scheduler"
+)
+
+// newScheduler builds the scheduler of an opened Keyrotor; it is started by whoever
+// wants this process to rotate keys.
+func (kr *Keyrotor) newScheduler() (*scheduler.Scheduler, error) {
+	return scheduler.New(scheduler.Config{
+		Store: kr.store, Owner: rotation.CurrentOwner().String(),
+		Clock: kr.opener.Clock, Log: kr.opener.Log, OnOutcome: kr.opener.OnOutcome,
+		Rotate: func(ctx context.Context, r scheduler.Rotation) (uint32, error) {
+			result, err := kr.Engine.RotateDue(ctx, r.Key, r.Version, r.Reason, r.Due)
+			return result.Primary, err
+		},
+	})
+}
