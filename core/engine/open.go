@@ -75,7 +75,7 @@ func (e *Engine) unwrap(ctx context.Context, k *key, number uint32) (*keyring.Ci
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // of those that lost
 	answers := make(chan unwrapped, len(v.Wraps))
-	hedge := e.clock.NewTicker(hedgeAfter)
+	hedge := e.clock.NewTimer(hedgeAfter)
 	defer hedge.Stop()
 	tried := 0
 	try := func() {

@@ -20,18 +20,17 @@ type task struct {
 	failures int
 }
 
-// check looks at the named keys, or at all if there are none, and answers those that
-// are to be rotated now.
-func (s *Scheduler) check(ctx context.Context, now time.Time, names []string) ([]task, error) {
+// check looks at the named keys, or at all if there are none, and answers how many
+// there are, and those that are to be rotated now.
+func (s *Scheduler) check(ctx context.Context, now time.Time, names []string) (keys int, due []task, err error) {
 	facts, err := s.Store.Facts(ctx, names...)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	known, err := s.failures(ctx, names)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	var due []task
 	var news []store.PolicyCheck
 	next := make(map[string]time.Time, len(facts))
 	for _, f := range facts {
@@ -45,17 +44,17 @@ func (s *Scheduler) check(ctx context.Context, now time.Time, names []string) ([
 		}
 	}
 	s.expect(next, names)
-	count := s.status.checked(now, len(facts), len(due), len(names) == 0)
-	count.Owner, count.Interval = s.Owner, s.Interval
 	if len(names) > 0 && len(news) == 0 {
-		return due, nil // nothing that is worth a write
+		return len(facts), due, nil // nothing that is worth a write
 	}
-	if err := s.Store.RecordChecks(ctx, count, news); err != nil {
+	by := s.status.record(now, len(facts), len(due), len(names) == 0)
+	by.Owner, by.Interval = s.Owner, s.Interval
+	if err := s.Store.RecordChecks(ctx, by, news); err != nil {
 		s.forget(news)
 		// What is due is due all the same: the record is for people.
 		s.Log.Warn("the check is not on record", "error", err)
 	}
-	return due, nil
+	return len(facts), due, nil
 }
 
 // failures reads which policies had rotations that failed.

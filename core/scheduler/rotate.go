@@ -53,7 +53,7 @@ func (s *Scheduler) serve(ctx context.Context, group chan struct{}, t task) time
 	now := s.Clock.Now()
 	// It may have waited for long: another process may have served it, or a blackout
 	// may have begun.
-	fresh, err := s.check(ctx, now, []string{t.Key})
+	_, fresh, err := s.check(ctx, now, []string{t.Key})
 	if err != nil || len(fresh) == 0 {
 		return s.looked(t.Key, now)
 	}

@@ -129,11 +129,11 @@ func (s *Scheduler) wakeAt(full time.Time) time.Time {
 // checkAndRotate looks at the named keys, at all if there are none, and sets to work on
 // those that are due.
 func (s *Scheduler) checkAndRotate(ctx context.Context, r *run, now time.Time, names []string) {
-	due, err := s.check(ctx, now, names)
+	keys, due, err := s.check(ctx, now, names)
 	if err != nil {
 		if ctx.Err() == nil {
 			s.Log.Error("policies could not be checked", "error", err)
-			s.status.failed(now, err)
+			s.status.failed(err)
 		}
 		s.postpone(names, now.Add(s.Interval))
 		return
@@ -141,6 +141,7 @@ func (s *Scheduler) checkAndRotate(ctx context.Context, r *run, now time.Time, n
 	for _, d := range due {
 		s.begin(r, d)
 	}
+	s.status.checked(now, keys, len(due), len(names) == 0)
 }
 
 // postpone keeps keys that could not be looked at from being so at once again.

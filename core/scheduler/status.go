@@ -13,7 +13,7 @@ type Status struct {
 	Running bool
 	Started time.Time
 	// Checked is the newest check of every key, with the number of keys; Due of them
-	// were to be rotated.
+	// were to be rotated, and that has begun.
 	Checked   time.Time
 	Keys, Due int
 	// Err is why the newest check failed, nil if it did not.
@@ -46,18 +46,27 @@ func (s *status) stop() {
 	s.Running = false
 }
 
-// checked books a check, and answers it for the record.
-func (s *status) checked(now time.Time, keys, due int, all bool) store.SchedulerCheck {
+// record is a check as the store keeps it: the newest of every key.
+func (s *status) record(now time.Time, keys, due int, all bool) store.SchedulerCheck {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if all {
+		return store.SchedulerCheck{Started: s.Started, Checked: now, Keys: keys, Due: due}
+	}
+	return store.SchedulerCheck{Started: s.Started, Checked: s.Checked, Keys: s.Keys, Due: s.Due}
+}
+
+// checked books a check, when what is due is under way.
+func (s *status) checked(now time.Time, keys, due int, all bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.Err = nil
 	if all {
 		s.Checked, s.Keys, s.Due = now, keys, due
 	}
-	return store.SchedulerCheck{Started: s.Started, Checked: s.Checked, Keys: s.Keys, Due: s.Due}
 }
 
-func (s *status) failed(_ time.Time, err error) {
+func (s *status) failed(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.Err = err
