@@ -32,7 +32,7 @@ var pluginDir string
 
 func TestMain(m *testing.M) {
 	for variable, job := range map[string]func(string) error{
-		workerVariable: work, moveVariable: moveWork, backupJobVariable: backupJob, yearVariable: yearWork,
+		workerVariable: work, moveVariable: moveWork, backupJobVariable: backupJob, yearVariable: yearWork, replicaVariable: replicate,
 	} {
 		if what := os.Getenv(variable); what != "" {
 			if err := job(what); err != nil {
