@@ -17,6 +17,8 @@ type Jitter struct {
 	of    Policy
 	most  time.Duration
 	words string
+	// holds: the policy inside, once due, may be due no longer at a later time.
+	holds bool
 }
 
 // NewJitter delays what a policy decides, by less than most. That may not be more
@@ -38,7 +40,7 @@ func NewJitter(of Policy, most time.Duration) (*Jitter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Jitter{of, most, of.Description() + ", up to " + Words(most) + " later"}, nil
+	return &Jitter{of, most, of.Description() + ", up to " + Words(most) + " later", mayHold(of)}, nil
 }
 
 // spaced are policies that know the shortest time between two of their rotations.
@@ -62,7 +64,7 @@ func (p *Jitter) Decide(key Key, now time.Time) Decision {
 	d.Parts = []Part{{p.of.Name(), p.of.Description(), in}}
 	switch {
 	case in.Due && !in.Since.IsZero():
-		at := p.from(key, in)
+		at := p.from(key, in, now)
 		if now.Before(at) {
 			d = Decision{Why: "due, and delayed by a jitter of " + Words(at.Sub(in.Since)), Next: p.whenDue(key, at), Parts: d.Parts}
 		} else {
@@ -70,18 +72,21 @@ func (p *Jitter) Decide(key Key, now time.Time) Decision {
 		}
 	case !in.Due && !in.Next.IsZero():
 		if then := p.of.Decide(key, in.Next); then.Due && !then.Since.IsZero() {
-			d.Next = p.whenDue(key, later(p.from(key, then), in.Next))
+			d.Next = p.whenDue(key, later(p.from(key, then, in.Next), in.Next))
 		}
 	}
 	return d
 }
 
-// from is when a delayed policy is due. The delay is that of the occasion on which
-// the key became due: later slots, while it waits or nothing runs, do not move it.
-func (p *Jitter) from(key Key, due Decision) time.Time {
+// from is when a policy that is due now will be, delayed. The delay is that of the
+// occasion on which the key became due: later slots, while it waits or nothing runs,
+// do not move it.
+func (p *Jitter) from(key Key, due Decision, now time.Time) time.Time {
 	slot := due.Slot
-	if then := p.of.Decide(key, due.Since); then.Due {
-		slot = then.Slot
+	if !now.Equal(due.Since) {
+		if then := p.of.Decide(key, due.Since); then.Due {
+			slot = then.Slot
+		}
 	}
 	return due.Since.Add(delay(p.most, key.Name, p.of.Name(), slot))
 }
@@ -95,6 +100,9 @@ func later(a, b time.Time) time.Time {
 
 // whenDue is at, unless the policy inside is held up then.
 func (p *Jitter) whenDue(key Key, at time.Time) time.Time {
+	if !p.holds {
+		return at
+	}
 	if then := p.of.Decide(key, at); !then.Due && then.Next.After(at) {
 		return then.Next
 	}
