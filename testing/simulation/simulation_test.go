@@ -40,7 +40,7 @@ func TestTenYears(t *testing.T) {
 	c := &w.counts
 	t.Logf("%d keys, %d processes, %s to %s, seed %d", len(w.keys), len(w.processes), began.Format(time.DateOnly), ended.Format(time.DateOnly), *seed)
 	t.Logf("%d looks at all keys, %d decisions asked for, %d were due", c.looks, c.decisions, c.due)
-	t.Logf("%d jumps of a clock (%d back), %d outages of one process, %d of all", c.jumps, c.jumpsBack, c.outages, c.blackouts)
+	t.Logf("%d jumps of a clock (%d back), %d outages of one process, %d of all", c.jumps, c.jumpsBack, c.outages, c.allDown)
 	t.Logf("%d rotations by policies, %d by hand; by kind: %v", c.rotations, c.manual, c.kinds)
 	t.Logf("%d slots of plain schedules: %d served once, %d caught up with by a later one's rotation, %d covered by a rotation by hand or by a clock ahead, %d pending at the end",
 		c.slots, c.served, c.caughtUp, c.covered, c.pending)
@@ -50,7 +50,7 @@ func TestTenYears(t *testing.T) {
 	t.Logf("%d decisions held by a blackout, %d delayed by jitter", c.held, c.delayed)
 	for what, n := range map[string]int{
 		"slots": c.slots, "caught up": c.caughtUp, "held": c.held, "delayed": c.delayed, "refused": c.refused,
-		"races": c.races, "outages of all": c.blackouts, "clocks back": c.jumpsBack, "covered": c.covered,
+		"races": c.races, "outages of all": c.allDown, "clocks back": c.jumpsBack, "covered": c.covered,
 	} {
 		if n == 0 {
 			t.Errorf("%s: none, so nothing was tested there", what)

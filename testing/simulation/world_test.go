@@ -96,7 +96,7 @@ type process struct {
 // counts is what happened.
 type counts struct {
 	looks, decisions, due, rotations, manual  int
-	jumps, jumpsBack, outages, blackouts      int
+	jumps, jumpsBack, outages, allDown      int
 	slots, served, caughtUp, covered, pending int
 	races, refused, refusedLater, twice       int
 	held, delayed                             int
@@ -169,7 +169,7 @@ func (w *world) disturb(p *process) {
 		w.counts.outages++
 		p.down = w.now + w.rng.Int64N(int64(10*day))
 	case n < 7:
-		w.counts.blackouts++
+		w.counts.allDown++
 		until := w.now + int64(day) + w.rng.Int64N(int64(9*day))
 		for _, p := range w.processes {
 			p.down = max(p.down, until)
@@ -227,6 +227,8 @@ func (w *world) ask(p *process, k *key) (policy.Decision, string) {
 		w.Errorf("%s (%s): due at %s, in a blackout", k.name, k.policies[0].Description(), clock)
 	case d.Due && at < k.may:
 		w.Errorf("%s (%s): due at %s, not before %s", k.name, k.policies[0].Description(), clock, time.Unix(0, k.may).UTC())
+	case d.Due && d.Since.After(clock):
+		w.Errorf("%s (%s): due at %s, since %s", k.name, k.policies[0].Description(), clock, d.Since)
 	case !d.Due && !held && at >= k.must:
 		w.Errorf("%s (%s): not due at %s, but since %s at the latest: %+v", k.name, k.policies[0].Description(), clock, time.Unix(0, k.must).UTC(), d)
 	case !d.Due && at >= k.must:
