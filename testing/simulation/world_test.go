@@ -96,7 +96,7 @@ type process struct {
 // counts is what happened.
 type counts struct {
 	looks, decisions, due, rotations, manual  int
-	jumps, jumpsBack, outages, allDown      int
+	jumps, jumpsBack, outages, allDown        int
 	slots, served, caughtUp, covered, pending int
 	races, refused, refusedLater, twice       int
 	held, delayed                             int
