@@ -123,7 +123,7 @@ func TestDescriptions(t *testing.T) {
 	two := clockTime("02:00")
 	window := must(NewWindow([]time.Weekday{time.Tuesday, time.Monday}, clockTime("08:00"), clockTime("18:00"), berlin))
 	night := must(NewWindow(nil, clockTime("22:00"), clockTime("06:00"), nil))
-	freeze := must(NewDatedWindow(at("2026-12-20T00:00:00Z"), at("2027-01-03T00:00:00Z")))
+	freeze := must(NewDatedWindow(must(ParseDate("2026-12-20 18:00")), must(ParseDate("2027-01-02")), berlin))
 	for _, tt := range []struct {
 		policy Policy
 		want   string
@@ -143,7 +143,7 @@ func TestDescriptions(t *testing.T) {
 		{must(NewAll(must(NewAny(age, uses)), age, uses)), "(every 90 days or every 1,000,000 uses), every 90 days and every 1,000,000 uses"},
 		{must(NewJitter(age, 2*time.Hour)), "every 90 days, up to 2 hours later"},
 		{must(NewBlackout(age, window)), "every 90 days, but not on Monday and Tuesday from 08:00 to 18:00 Europe/Berlin"},
-		{must(NewBlackout(age, night, freeze)), "every 90 days, but not every day from 22:00 to 06:00 of the next day UTC or from 2026-12-20 00:00 UTC to 2027-01-03 00:00 UTC"},
+		{must(NewBlackout(age, night, freeze)), "every 90 days, but not every day from 22:00 to 06:00 of the next day UTC or from 2026-12-20 18:00 to the end of 2027-01-02 Europe/Berlin"},
 	} {
 		if got := tt.policy.Description(); got != tt.want {
 			t.Errorf("got  %s\nwant %s", got, tt.want)

@@ -68,8 +68,13 @@ func aWindow() *rapid.Generator[Window] {
 	return rapid.Custom(func(t *rapid.T) Window {
 		loc := must(time.LoadLocation(rapid.SampledFrom(zones).Draw(t, "zone")))
 		if rapid.IntRange(0, 4).Draw(t, "dated") == 0 {
-			start := anInstant(loc).Draw(t, "start")
-			return must(NewDatedWindow(start, start.Add(time.Duration(rapid.Int64Range(1, int64(30*day)).Draw(t, "length")))))
+			start := Date{wall(anInstant(loc).Draw(t, "start"), loc), false}
+			end := Date{start.clock.Add(time.Duration(rapid.Int64Range(0, int64(30*day)).Draw(t, "length"))), rapid.Bool().Draw(t, "whole")}
+			if w, err := NewDatedWindow(start, end, loc); err == nil {
+				return w
+			}
+			end.clock = end.clock.Add(2 * day)
+			return must(NewDatedWindow(start, end, loc))
 		}
 		days := rapid.SliceOfNDistinct(rapid.Map(rapid.IntRange(0, 6), func(d int) time.Weekday { return time.Weekday(d) }), 0, 5, rapid.ID).Draw(t, "days")
 		minute := rapid.Map(rapid.IntRange(0, 24*60-1), func(m int) TimeOfDay { return TimeOfDay(m) })

@@ -44,15 +44,48 @@ func NewWindow(days []time.Weekday, from, to TimeOfDay, zone *time.Location) (Wi
 	return w, nil
 }
 
-// NewDatedWindow is a window between two instants, the second of which is outside.
-func NewDatedWindow(start, end time.Time) (Window, error) {
-	switch {
-	case start.IsZero() || end.IsZero():
-		return Window{}, errors.New("a window with dates needs both its start and its end")
-	case !start.Before(end):
-		return Window{}, fmt.Errorf("a window from %s to %s ends before it begins", instant(start), instant(end))
+// Date is a day in the life of a window, or a time on it.
+type Date struct {
+	clock time.Time
+	whole bool
+}
+
+// ParseDate reads a day, such as "2026-12-20", or a time on it, "2026-12-20 18:00".
+func ParseDate(text string) (Date, error) {
+	for _, form := range []string{time.DateOnly, dateAndTime} {
+		if t, err := time.Parse(form, text); err == nil && t.Format(form) == text {
+			return Date{t, form == time.DateOnly}, nil
+		}
 	}
-	return Window{start: start, end: end, words: "from " + instant(start) + " to " + instant(end)}, nil
+	return Date{}, fmt.Errorf("the date %q is not one: write \"2026-12-20\" or \"2026-12-20 18:00\"", text)
+}
+
+const dateAndTime = "2006-01-02 15:04"
+
+// String is what ParseDate reads.
+func (d Date) String() string {
+	if d.whole {
+		return d.clock.Format(time.DateOnly)
+	}
+	return d.clock.Format(dateAndTime)
+}
+
+// NewDatedWindow is a window from one date to another. A day without a time is in
+// the window as a whole; an end with a time is not. No zone is UTC.
+func NewDatedWindow(start, end Date, zone *time.Location) (Window, error) {
+	if start.clock.IsZero() || end.clock.IsZero() {
+		return Window{}, errors.New("a window with dates needs both its start and its end")
+	}
+	zone = orUTC(zone)
+	until, words := end.clock, "from "+start.String()+" to "
+	if end.whole {
+		until, words = until.Add(day), words+"the end of "
+	}
+	w := Window{start: first(start.clock, zone), end: last(until, zone), words: words + end.String() + " " + zone.String()}
+	if !w.start.Before(w.end) {
+		return Window{}, fmt.Errorf("a window from %s to %s ends before it begins", start, end)
+	}
+	return w, nil
 }
 
 // String is like "on Monday and Tuesday from 08:00 to 18:00 Europe/Berlin".

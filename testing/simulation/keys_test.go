@@ -196,7 +196,10 @@ func (d drawer) blackout(p policy.Policy) (policy.Policy, []window) {
 	held := make([]policy.Window, len(windows))
 	for i, w := range windows {
 		if w.start != 0 {
-			held[i] = must(policy.NewDatedWindow(time.Unix(0, w.start).UTC(), time.Unix(0, w.end).UTC()))
+			date := func(at int64) policy.Date {
+				return must(policy.ParseDate(time.Unix(0, at).UTC().Format("2006-01-02 15:04")))
+			}
+			held[i] = must(policy.NewDatedWindow(date(w.start), date(w.end), time.UTC))
 			continue
 		}
 		held[i] = must(policy.NewWindow(slices.Clone(w.days), policy.TimeOfDay(w.from), policy.TimeOfDay(w.to), zones[w.zone]))
