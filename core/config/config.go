@@ -18,6 +18,8 @@ import (
 	"path/filepath"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"github.com/keyrotor/keyrotor/core/policy"
 )
 
 // File is a config file, or a folder of them, that was read whole.
@@ -33,7 +35,9 @@ type File struct {
 	Providers []Provider
 	Keys      []Key
 	// Data says where ciphertexts are.
-	Data []Data
+	Data      []Data
+	Scheduler Scheduler
+	Serve     Serve
 }
 
 // Storage is the `storage` block.
@@ -62,6 +66,22 @@ type Key struct {
 	// WrapWith names the providers that wrap each new version, in order; nil if
 	// it is not set.
 	WrapWith []string
+	// HardLimit is the number of uses at which a version stops encrypting; 0 if it is
+	// not set. It counts when the key is made.
+	HardLimit uint64
+	// Rotation says when the key is rotated by itself, jitter and blackout included;
+	// nil if there is no such block.
+	Rotation policy.Policy
+}
+
+// Key answers what the file says of a key, nothing but the name if it says nothing.
+func (f *File) Key(name string) Key {
+	for _, k := range f.Keys {
+		if k.Name == name {
+			return k
+		}
+	}
+	return Key{Name: name}
 }
 
 // Load reads the config at path: a .hcl or .json file, or a folder, whose .hcl

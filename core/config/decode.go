@@ -20,14 +20,19 @@ type decoder struct {
 // the places of things.
 func (d *decoder) body(s scope, schema provider.Schema) (provider.Body, *hcl.BodyContent) {
 	content := d.found.content(s, bodySchema(schema))
+	out := d.attributes(s, schema.Attributes, content)
+	out.Blocks = d.blocks(s, schema, content.Blocks)
+	return out, content
+}
+
+func (d *decoder) attributes(s scope, schema []provider.Attribute, content *hcl.BodyContent) provider.Body {
 	out := provider.Body{Attributes: make(map[string]any)}
-	for _, a := range schema.Attributes {
+	for _, a := range schema {
 		if v := d.attribute(s, a, content.Attributes[a.Name]); v != nil {
 			out.Attributes[a.Name] = v
 		}
 	}
-	out.Blocks = d.blocks(s, schema, content.Blocks)
-	return out, content
+	return out
 }
 
 // attribute answers nil if there is no value; if there should be one, it has

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -15,11 +16,13 @@ import (
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(wholeHCL))
 	f.Add([]byte(wholeJSON))
+	f.Add([]byte(rotationHCL + base))
+	f.Add([]byte(openTop + rotationJSON))
 	f.Add([]byte("a = \"%{if true}\n"))
 	f.Add([]byte("{\"a\": \"\\ud800\"}"))
 	f.Add([]byte("{\"provider\": {\"x\": {\"y\": [null, {\"address\": \"a\\nb${\"}]}}}"))
 	f.Add([]byte("provider \"x\" \"y\" {\n  address = <<EOT\n${env(\"A\")}"))
-	for _, test := range badHCL {
+	for _, test := range slices.Concat(badHCL, badRotation, badServe) {
 		f.Add([]byte(test.text + base))
 	}
 	schema := transit()

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // inFolder makes a folder of these files the working directory, so that messages
@@ -177,6 +178,8 @@ func TestLoad(t *testing.T) {
 					{Type: "files", Name: "shop", Paths: []string{filepath.Join(home, "deploy"), "/srv/shop/.env"}},
 					{Type: "files", Name: "ops", Paths: []string{filepath.Join(dir, "8200")}},
 				},
+				Scheduler: Scheduler{Interval: time.Minute},
+				Serve:     Serve{Listen: "127.0.0.1:9187"},
 			}
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("got  %+v\nwant %+v", got, want)

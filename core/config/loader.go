@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -41,6 +42,8 @@ type use struct {
 
 func newLoader(file *File, found *problems) *loader {
 	file.Plugins.Lock = filepath.Join(file.Dir, "plugins.lock")
+	file.Scheduler.Interval = defaultInterval
+	file.Serve.Listen = defaultListen
 	return &loader{
 		decoder: decoder{evaluator: evaluator{dir: file.Dir}, found: found},
 		file:    file,
@@ -58,6 +61,8 @@ func (l *loader) read(body hcl.Body) {
 		{Type: "provider", LabelNames: []string{"type", "name"}},
 		{Type: "key", LabelNames: []string{"name"}},
 		{Type: "data", LabelNames: []string{"type", "name"}},
+		{Type: "scheduler"},
+		{Type: "serve"},
 	}})
 	l.unclear = l.unclear || len(*l.found) > before
 	for _, b := range content.Blocks {
@@ -72,6 +77,10 @@ func (l *loader) read(body hcl.Body) {
 			l.key(b)
 		case "data":
 			l.data(b)
+		case "scheduler":
+			l.scheduler(b)
+		case "serve":
+			l.serve(b)
 		}
 	}
 }
@@ -152,7 +161,7 @@ func (l *loader) key(b *hcl.Block) {
 	k := Key{Name: b.Labels[0]}
 	s := scope{
 		body: b.Body, at: b.DefRange, title: fmt.Sprintf("key %q", k.Name),
-		planned: []string{"rotation", "cache", "mirror"},
+		planned: []string{"cache", "mirror"},
 	}
 	if err := keyring.CheckName(k.Name); err != nil {
 		l.found.add(b.LabelRanges[0], "", err.Error(), "")
@@ -160,10 +169,15 @@ func (l *loader) key(b *hcl.Block) {
 	if !l.once("key "+k.Name, s.title, b.DefRange) {
 		return
 	}
-	body, content := l.body(s, provider.Schema{Attributes: []provider.Attribute{
+	attributes := []provider.Attribute{
 		{Name: "wrap_with", Type: provider.StringList},
 		{Name: "wraps", Type: provider.String, Default: "all"},
-	}})
+		{Name: "hard_limit", Type: provider.Int},
+	}
+	schema := bodySchema(provider.Schema{Attributes: attributes})
+	schema.Blocks = []hcl.BlockHeaderSchema{{Type: "rotation"}}
+	content := l.found.content(s, schema)
+	body := l.attributes(s, attributes, content)
 	k.WrapWith = body.Strings("wrap_with")
 	if k.WrapWith != nil {
 		l.wrapWith(s, content.Attributes["wrap_with"].Expr, len(k.WrapWith))
@@ -171,7 +185,21 @@ func (l *loader) key(b *hcl.Block) {
 	if body.Has("wraps") && body.String("wraps") != "all" {
 		l.wraps(s, content.Attributes["wraps"].Expr)
 	}
+	k.HardLimit = l.hardLimit(s, body, content)
+	k.Rotation = l.rotation(s, content.Blocks.OfType("rotation"), cmp.Or(k.HardLimit, keyring.MaxUses))
 	l.file.Keys = append(l.file.Keys, k)
+}
+
+func (l *loader) hardLimit(key scope, body provider.Body, content *hcl.BodyContent) uint64 {
+	if !body.Has("hard_limit") {
+		return 0
+	}
+	n := body.Int("hard_limit")
+	if n < 1 || n > keyring.MaxUses {
+		l.wrong(key, content.Attributes["hard_limit"], fmt.Errorf("must be from 1 to %d uses", int64(keyring.MaxUses)))
+		return 0
+	}
+	return uint64(n)
 }
 
 func (l *loader) wrapWith(key scope, list hcl.Expression, count int) {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -11,10 +12,10 @@ var badHCL = []struct{ name, text, want string }{
 stroage "sqlite" {
 }`, `k.hcl:2:1: unknown block "stroage"; did you mean "storage"?`},
 	{"far from any name", `zebra {
-}`, `k.hcl:1:1: unknown block "zebra"; known here: "storage", "plugins", "provider", "key", "data"`},
+}`, `k.hcl:1:1: unknown block "zebra"; known here: "storage", "plugins", "provider", "key", "data", "scheduler", "serve"`},
 	{
 		"unknown attribute at the top", `location = "k.db"`,
-		`k.hcl:1:1: unknown attribute "location"; known here: "storage", "plugins", "provider", "key", "data"`,
+		`k.hcl:1:1: unknown attribute "location"; known here: "storage", "plugins", "provider", "key", "data", "scheduler", "serve"`,
 	},
 	{"history", `history {
 }`, `k.hcl:1:1: block "history" is not supported by this build yet; leave it out`},
@@ -60,13 +61,10 @@ key "a" {
 }`, `k.hcl:3:1: key "a" stands twice; the first is at k.hcl:1:1`},
 	{"key: not yet", `key "a" {
   mirror = "async"
-  rotation {
-  }
   cache {
   }
 }`, `k.hcl:2:3: attribute "mirror" in key "a" is not supported by this build yet; leave it out
-k.hcl:3:3: block "rotation" in key "a" is not supported by this build yet; leave it out
-k.hcl:5:3: block "cache" in key "a" is not supported by this build yet; leave it out`},
+k.hcl:3:3: block "cache" in key "a" is not supported by this build yet; leave it out`},
 	{"wraps any", `key "a" {
   wraps = "any"
 }`, `k.hcl:2:11: wraps = "any" in key "a" is not supported by this build yet`},
@@ -137,7 +135,7 @@ func TestLoadRefuses(t *testing.T) {
 	t.Setenv("PLANTED", planted)
 	t.Setenv("NEARLY_MAIN", "mian")
 	inFolder(t, nil)
-	for _, test := range badHCL {
+	for _, test := range slices.Concat(badHCL, badRotation, badServe) {
 		t.Run(test.name, func(t *testing.T) {
 			inFolder(t, map[string]string{"k.hcl": test.text + base})
 			if got := loadError(t, "k.hcl"); got != test.want {
@@ -164,6 +162,18 @@ func TestLoadRefusesJSON(t *testing.T) {
 		{
 			"label missing", `{"storage": {"sqlite": {"path": "k.db"}}, "provider": {"local": {"path": "s3cret"}}}`,
 			`k.json:1:74: incorrect JSON value type; either a JSON object or a JSON array is required, representing the contents of one or more "provider" blocks`,
+		},
+		{
+			"side by side", openTop + "\n" + `"key": {"a": {"rotation": {"max_age": "1d", "any": {"max_uses": 5}}}}}`,
+			`k.json:2:27: rotation in key "a" has 2 policies side by side: max_age, any; put them into any { } to rotate when one of them is due, or into all { } to rotate when all are`,
+		},
+		{
+			"empty any", openTop + "\n" + `"key": {"a": {"rotation": {"any": {}}}}}`,
+			`k.json:2:35: any in rotation in key "a" holds no policy; add max_age, max_uses, schedule, any or all`,
+		},
+		{
+			"zone", openTop + "\n" + `"key": {"a": {"rotation": {"schedule": {"daily": true, "at": "02:00", "timezone": "Berlin"}}}}}`,
+			`k.json:2:83: attribute "timezone" in schedule in rotation in key "a": unknown time zone "Berlin": write a name of the IANA database, such as "UTC" or "Europe/Berlin"`,
 		},
 		{"trailing comma", `{"a": 1,}`, `k.json:1:8: syntax error: trailing comma in object`},
 		{"keyword", `{"a": s3cret}`, `k.json:1:7: syntax error: invalid JSON keyword; strings stand in double quotes`},

@@ -72,7 +72,7 @@ var units = [...]struct {
 // a schedule has them.
 func ParseAge(text string) (time.Duration, error) {
 	fail := func(why string) (time.Duration, error) {
-		return 0, fmt.Errorf("the age %q %s: write whole weeks, days, hours, minutes or seconds, such as \"90d\", \"12w\" or \"1d12h\"", text, why)
+		return 0, fmt.Errorf("%q %s: write whole weeks, days, hours, minutes or seconds, such as \"90d\", \"12w\" or \"1d12h\"", text, why)
 	}
 	if text == "" {
 		return fail("is empty")

@@ -45,7 +45,7 @@ func CheckWindows(windows ...Window) error {
 	for _, month := range []time.Month{time.January, time.July} {
 		from := time.Date(2026, month, 5, 0, 0, 0, 0, time.UTC)
 		if free := after(recurring, from); free.IsZero() || free.Sub(from) > 8*day {
-			return errors.New("the blackout windows leave no time at all for a rotation")
+			return errors.New("the blackout windows leave no time at all")
 		}
 	}
 	return nil

@@ -108,7 +108,7 @@ var mayImport = map[string][]string{
 	"core/policy":       {"core/keyring"},
 	"core/store":        {"core/history", "core/keyring"},
 	"core/store/sqlite": {"core/draft", "core/history", "core/keyring", "core/store"},
-	"core/config":       {"core/keyring", "core/provider"},
+	"core/config":       {"core/keyring", "core/policy", "core/provider"},
 	"core/wrapping":     {"core/keyring", "core/provider"},
 	"core/backup":       {"core/keyring", "core/wrapping"},
 	"core/rotation":     {"core/history", "core/keyring", "core/provider", "core/store", "core/wrapping"},
