@@ -1,0 +1,78 @@
+package core_test
+
+import (
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+
+	"github.com/keyrotor/keyrotor/core"
+	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/scheduler"
+)
+
+// TestScheduler: what the config file says of a key's rotation is what its scheduler
+// does, through a plugin.
+func TestScheduler(t *testing.T) {
+	path := initDir(t, core.InitOptions{})
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = file.WriteString(`
+scheduler {
+  interval = "10m"
+}
+key "payments" {
+  rotation {
+    any {
+      max_age  = "30d"
+      max_uses = 1000000
+    }
+  }
+}
+`)
+	if err != nil || file.Close() != nil {
+		t.Fatal(err)
+	}
+	clock := clockwork.NewFakeClock()
+	outcomes := make(chan scheduler.Outcome, 10)
+	kr, err := core.Opener{Clock: clock, OnOutcome: func(o scheduler.Outcome) { outcomes <- o }}.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kr.Close()
+	for _, name := range []string{"payments", "orders"} {
+		if _, err := kr.CreateKey(t.Context(), name, core.KeyOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var names []string
+	for _, p := range kr.Scheduler.Policies("payments") {
+		names = append(names, p.Name())
+	}
+	if want := []string{"hard_limit", "any"}; !slices.Equal(names, want) || kr.Scheduler.Interval != 10*time.Minute {
+		t.Errorf("policies %q, want %q; interval %s", names, want, kr.Scheduler.Interval)
+	}
+	if err := kr.Scheduler.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for month := range 2 {
+		clock.Advance(30*24*time.Hour + time.Minute)
+		o := <-outcomes
+		if o.Err != nil || o.Key != "payments" || o.Reason != keyring.ReasonComposite || o.New != uint32(month+2) {
+			t.Errorf("after %d months: %+v", month+1, o)
+		}
+	}
+	if err := kr.Close(); err != nil {
+		t.Error(err)
+	}
+	if s := kr.Scheduler.Status(); s.Running || s.Rotated != 2 || s.Failed != 0 {
+		t.Errorf("status %+v", s)
+	}
+	if len(outcomes) > 0 {
+		t.Errorf("the key without a policy: %+v", <-outcomes)
+	}
+}
