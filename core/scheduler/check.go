@@ -20,41 +20,70 @@ type task struct {
 	failures int
 }
 
-// check looks at the named keys, or at all if there are none, and answers how many
-// there are, and those that are to be rotated now.
-func (s *Scheduler) check(ctx context.Context, now time.Time, names []string) (keys int, due []task, err error) {
+// Due answers what is to be rotated now by the policies of all keys, or of those that
+// are named, and changes nothing.
+func (s *Scheduler) Due(ctx context.Context, names ...string) ([]Rotation, error) {
+	found, err := s.look(ctx, s.Clock.Now(), names)
+	if err != nil {
+		return nil, err
+	}
+	var due []Rotation
+	for _, f := range found {
+		if f.due != nil {
+			due = append(due, f.due.Rotation)
+		}
+	}
+	return due, nil
+}
+
+// look asks the policies of the named keys, or of all if there are none.
+func (s *Scheduler) look(ctx context.Context, now time.Time, names []string) ([]findings, error) {
 	facts, err := s.Store.Facts(ctx, names...)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	known, err := s.failures(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]findings, len(facts))
+	for i, f := range facts {
+		found[i] = s.decide(f, now, known)
+	}
+	return found, nil
+}
+
+// check looks at the named keys, or at all if there are none, remembers when each is
+// due and puts on record what is new. It answers how many keys there are, and those that
+// are to be rotated now.
+func (s *Scheduler) check(ctx context.Context, now time.Time, names []string) (keys int, due []task, err error) {
+	found, err := s.look(ctx, now, names)
 	if err != nil {
 		return 0, nil, err
 	}
 	var news []store.PolicyCheck
-	next := make(map[string]time.Time, len(facts))
-	for _, f := range facts {
-		found := s.decide(f, now, known)
-		news = append(news, s.news(found.checks)...)
-		if !found.next.IsZero() {
-			next[f.Name] = found.next
+	next := make(map[string]time.Time, len(found))
+	for _, f := range found {
+		news = append(news, s.news(f.checks)...)
+		if !f.next.IsZero() {
+			next[f.key] = f.next
 		}
-		if found.due != nil {
-			due = append(due, *found.due)
+		if f.due != nil {
+			due = append(due, *f.due)
 		}
 	}
 	s.expect(next, names)
 	if len(names) > 0 && len(news) == 0 {
-		return len(facts), due, nil // nothing that is worth a write
+		return len(found), due, nil // nothing that is worth a write
 	}
-	by := s.status.record(now, len(facts), len(due), len(names) == 0)
+	by := s.status.record(now, len(found), len(due), len(names) == 0)
 	by.Owner, by.Interval = s.Owner, s.Interval
 	if err := s.Store.RecordChecks(ctx, by, news); err != nil {
 		s.forget(news)
 		// What is due is due all the same: the record is for people.
 		s.Log.Warn("the check is not on record", "error", err)
 	}
-	return len(facts), due, nil
+	return len(found), due, nil
 }
 
 // failures reads which policies had rotations that failed.
@@ -69,6 +98,7 @@ func (s *Scheduler) failures(ctx context.Context, names []string) (map[policyOf]
 
 // findings are what the policies say of one key.
 type findings struct {
+	key    string
 	checks []store.PolicyCheck
 	// due is set if the key is to be rotated now; else next is when to look again, as
 	// far as that is known.
@@ -79,7 +109,7 @@ type findings struct {
 // decide asks every policy of a key. The first that is due, and has not failed just
 // now, is acted on.
 func (s *Scheduler) decide(f store.Facts, now time.Time, known map[policyOf]store.PolicyCheck) findings {
-	var found findings
+	found := findings{key: f.Name}
 	for _, p := range s.Policies(f.Name) {
 		d := s.ask(p, f, now)
 		held := s.held(p, f.Name, d.Due, now)

@@ -191,6 +191,10 @@ func TestNudge(t *testing.T) {
 		p.Nudge("nothing") // is no key
 		time.Sleep(time.Minute)
 		b.wantRotations("payments")
+		due, err := p.Due(t.Context())
+		if err != nil || len(due) != 1 || due[0].Key != "payments" || due[0].Version != 1 || due[0].Due.Policy != "max_uses" {
+			t.Errorf("due %+v, %v", due, err)
+		}
 		p.Nudge("payments")
 		time.Sleep(time.Minute)
 		b.wantRotations("payments", 2*time.Minute)

@@ -10,8 +10,9 @@ import (
 	"github.com/keyrotor/keyrotor/core/store"
 )
 
-// factsQuery reads every key's own row, its primary and what is out on lease of that.
-const factsQuery = `
+// FactsQuery is the one query behind [Store.Facts]: every key's own row, its primary and
+// what is out on lease of that.
+const FactsQuery = `
 	SELECT k.name, k.created, k.hard_limit, k.wrap_with, coalesce(v.number, 0), coalesce(v.created, 0), coalesce(v.state_changed, 0),
 		coalesce(v.used, 0) + coalesce(l.count, 0), coalesce(v.used_reencrypting, 0) + coalesce(l.reencrypted, 0)
 	FROM keys AS k
@@ -23,7 +24,7 @@ const factsQuery = `
 // Facts answers what policies may know of keys.
 func (s *Store) Facts(ctx context.Context, names ...string) ([]store.Facts, error) {
 	var list []store.Facts
-	err := s.rows(ctx, "read facts", factsQuery, "k.name", names, func(rows *sql.Rows) error {
+	err := s.rows(ctx, "read facts", FactsQuery, "k.name", names, func(rows *sql.Rows) error {
 		var f store.Facts
 		var created, rotated, activated int64
 		var wrapWith []byte
