@@ -258,14 +258,10 @@ func TestSuspended(t *testing.T) {
 		b.add(p, "", maxAge(time.Hour))
 		p.start(b)
 		time.Sleep(time.Minute)
-		if _, err := p.engine.SetState(t.Context(), "payments", 1, keyring.Suspended, ""); err != nil {
-			t.Fatal(err)
-		}
+		b.setState("payments", 1, keyring.Suspended)
 		time.Sleep(5 * time.Hour)
 		b.wantRotations("payments")
-		if _, err := p.engine.SetState(t.Context(), "payments", 1, keyring.Active, ""); err != nil {
-			t.Fatal(err)
-		}
+		b.setState("payments", 1, keyring.Active)
 		time.Sleep(90 * time.Second)
 		if got := b.rotations("payments"); len(got) != 1 {
 			t.Errorf("rotated after %v", got)

@@ -206,9 +206,7 @@ func TestHardLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		p := b.process()
-		if _, err := p.engine.CreateKey(t.Context(), "payments", keyring.Settings{WrapWith: []string{"a"}, HardLimit: 100}, ""); err != nil {
-			t.Fatal(err)
-		}
+		b.createKey(p, "payments", keyring.Settings{WrapWith: []string{"a"}, HardLimit: 100})
 		lease, err := b.store.Acquire(t.Context(), store.LeaseRequest{Key: "payments", Owner: "x", Count: 50, TTL: time.Minute, Reencrypting: true})
 		if err != nil || lease.Count != 50 {
 			t.Fatalf("%+v, %v", lease, err)
