@@ -110,7 +110,9 @@ type findings struct {
 // now, is acted on.
 func (s *Scheduler) decide(f store.Facts, now time.Time, known map[policyOf]store.PolicyCheck) findings {
 	found := findings{key: f.Name}
-	for _, p := range s.Policies(f.Name) {
+	policies := s.Policies(f.Name)
+	s.mark(f, policies)
+	for _, p := range policies {
 		d := s.ask(p, f, now)
 		held := s.held(p, f.Name, d.Due, now)
 		found.checks = append(found.checks, store.PolicyCheck{

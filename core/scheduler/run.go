@@ -96,6 +96,7 @@ func (s *Scheduler) loop(ctx context.Context, r *run) {
 		if all || len(names) > 0 {
 			s.checkAndRotate(ctx, r, now, names)
 		}
+		s.endLook()
 		timer.Stop()
 		timer.Reset(max(s.wakeAt(full).Sub(s.Clock.Now()), 0))
 	}

@@ -83,6 +83,8 @@ type Scheduler struct {
 	every    []policy.Policy            // policies of all keys
 	of       map[string][]policy.Policy // and of one
 	names    map[string]bool            // keys to look at before their time
+	looking  map[string]bool            // those that are being looked at
+	marks    map[string]marks           // uses at which policies speak up, by key
 	next     map[string]time.Time       // when each key is due, as far as that is known
 	checks   map[policyOf]store.PolicyCheck
 	done     map[policyOf]string      // slots that were served, and seem to be due
@@ -117,7 +119,7 @@ func New(c Config) (*Scheduler, error) {
 	}
 	return &Scheduler{
 		Config: c, nudged: make(chan struct{}, 1),
-		of: make(map[string][]policy.Policy), names: make(map[string]bool), next: make(map[string]time.Time),
+		of: make(map[string][]policy.Policy), names: make(map[string]bool), looking: make(map[string]bool), marks: make(map[string]marks), next: make(map[string]time.Time),
 		checks: make(map[policyOf]store.PolicyCheck), done: make(map[policyOf]string), again: make(map[policyOf]rerun), groups: make(map[string]chan struct{}), rotating: make(map[string]bool),
 	}, nil
 }
@@ -217,6 +219,13 @@ func (s *Scheduler) waiting() (names []string, all bool) {
 	defer s.mu.Unlock()
 	all = s.names[""]
 	names = slices.Sorted(maps.Keys(s.names))
-	clear(s.names)
+	s.names, s.looking = make(map[string]bool), s.names
 	return names, all
+}
+
+// endLook: those that were due among them are being rotated by now.
+func (s *Scheduler) endLook() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.looking)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/policy"
+	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/scheduler"
 	"github.com/keyrotor/keyrotor/core/store"
 )
@@ -198,6 +199,71 @@ func TestNudge(t *testing.T) {
 		p.Nudge("payments")
 		time.Sleep(time.Minute)
 		b.wantRotations("payments", 2*time.Minute)
+	})
+}
+
+// TestUsed: grants of uses have a key looked at when they may make it due, and whoever is
+// out of uses hears whether a rotation is on its way.
+func TestUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		p := b.process(interval(time.Hour))
+		b.createKey(p, "payments", keyring.Settings{WrapWith: []string{"a"}, HardLimit: 1000})
+		b.add(p, "payments", maxUses(300))
+		grant := func(count uint64, reencrypting bool) bool {
+			t.Helper()
+			l, err := b.store.Acquire(t.Context(), store.LeaseRequest{Key: "payments", Owner: "x", Count: count, TTL: time.Minute, Reencrypting: reencrypting})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p.Used("payments", l)
+		}
+		if grant(10, false) {
+			t.Error("a rotation is said to be under way before the start")
+		}
+		p.start(b)
+		time.Sleep(time.Minute)
+		if grant(280, false) || grant(100, true) { // 290 encryptions, 390 uses
+			t.Error("a rotation is said to be under way too early")
+		}
+		time.Sleep(time.Minute)
+		b.wantRotations("payments")
+		if !grant(10, false) { // 300 and 400
+			t.Error("no rotation is said to be under way, and one is due")
+		}
+		time.Sleep(time.Minute)
+		b.wantRotations("payments", 2*time.Minute)
+		if grant(490, true) {
+			t.Error("re-encryption is said to make the key due")
+		}
+		b.managers["a"].Before(func(context.Context, string) error {
+			time.Sleep(time.Second)
+			return nil
+		})
+		if !grant(10, true) { // half of the hard limit
+			t.Error("no rotation is said to be under way, and the built-in policy is due")
+		}
+		for range 4 { // of two calls of the key manager
+			time.Sleep(400 * time.Millisecond)
+			if !p.Used("payments", store.Lease{}) {
+				t.Error("no rotation is said to be under way, and it is")
+			}
+		}
+		time.Sleep(time.Minute)
+		if got := b.rotations("payments"); len(got) != 2 {
+			t.Errorf("rotated after %v", got)
+		}
+		b.managers["a"].Before(func(context.Context, string) error { return provider.Errorf(provider.Denied, "no") })
+		if grant(1000, false); !p.Used("payments", store.Lease{}) {
+			t.Error("a look is not said to be taken")
+		}
+		time.Sleep(time.Second)
+		// What fails is tried again in some seconds, and nobody is to wait for that.
+		p.Used("payments", store.Lease{})
+		synctest.Wait()
+		if p.Rotating("payments") {
+			t.Error("a rotation that failed a moment ago is tried again at once")
+		}
 	})
 }
 
