@@ -220,20 +220,24 @@ type KeyOptions struct {
 
 // CreateKey makes a key with its first version.
 func (kr *Keyrotor) CreateKey(ctx context.Context, name string, o KeyOptions) (store.Key, error) {
-	wrapWith, err := kr.wrapWith(name, o.WrapWith)
+	settings, err := kr.settings(name, o)
 	if err != nil {
 		return store.Key{}, err
 	}
-	return kr.Engine.CreateKey(ctx, name, keyring.Settings{Algorithm: o.Algorithm, WrapWith: wrapWith}, o.Note)
+	return kr.Engine.CreateKey(ctx, name, settings, o.Note)
+}
+
+// settings are those of a key that is made now.
+func (kr *Keyrotor) settings(name string, o KeyOptions) (keyring.Settings, error) {
+	wrapWith, err := kr.wrapWith(name, o.WrapWith)
+	return keyring.Settings{
+		Algorithm: o.Algorithm, WrapWith: wrapWith, HardLimit: kr.Config.Key(name).HardLimit,
+	}, err
 }
 
 func (kr *Keyrotor) wrapWith(name string, asked []string) ([]string, error) {
 	if len(asked) == 0 {
-		for _, k := range kr.Config.Keys {
-			if k.Name == name {
-				asked = k.WrapWith
-			}
-		}
+		asked = kr.Config.Key(name).WrapWith
 	}
 	if len(asked) == 0 && len(kr.Config.Providers) == 1 {
 		asked = []string{kr.Config.Providers[0].Name}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/keyrotor/keyrotor/core/destruction"
 	"github.com/keyrotor/keyrotor/core/engine"
-	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/reencrypt"
 	"github.com/keyrotor/keyrotor/core/store"
 )
@@ -15,11 +14,11 @@ import (
 // exists.
 func (kr *Keyrotor) ImportKey(ctx context.Context, name string, i engine.Imported, o KeyOptions) (store.Key, error) {
 	defer i.Root.Wipe()
-	wrapWith, err := kr.wrapWith(name, o.WrapWith)
+	settings, err := kr.settings(name, o)
 	if err != nil {
 		return store.Key{}, err
 	}
-	return kr.Engine.ImportKey(ctx, name, i, keyring.Settings{Algorithm: o.Algorithm, WrapWith: wrapWith}, o.Note)
+	return kr.Engine.ImportKey(ctx, name, i, settings, o.Note)
 }
 
 // Destruction answers who schedules, cancels and runs the destruction of key

@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	_ "time/tzdata" // schedules name zones, and a machine may have none
 
 	"github.com/keyrotor/keyrotor/cmd/keyrotor/internal/cli"
 )

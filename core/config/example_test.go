@@ -56,6 +56,46 @@ key "payments" {
 	// payments is wrapped by [main]
 }
 
+func ExampleFile_Key() {
+	dir, err := os.MkdirTemp("", "config")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "keyrotor.hcl")
+	err = os.WriteFile(path, []byte(`
+storage "sqlite" {
+  path = "keyrotor.db"
+}
+
+provider "local" "main" {
+}
+
+key "payments" {
+  rotation {
+    any {
+      max_age  = "90d"
+      max_uses = 1000000
+    }
+    jitter = "2h"
+  }
+}
+`), 0o600)
+	if err != nil {
+		panic(err)
+	}
+
+	file, err := config.Load(path)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(file.Key("payments").Rotation.Description())
+	fmt.Println(file.Key("another").Rotation)
+	// Output:
+	// every 90 days or every 1,000,000 uses, up to 2 hours later
+	// <nil>
+}
+
 func ExampleError() {
 	dir, err := os.MkdirTemp("", "config")
 	if err != nil {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -140,7 +141,7 @@ func (r ruleReader) parts(s scope, content *hcl.BodyContent) []part {
 
 func (r ruleReader) maxUses(uses int64) (policy.Policy, error) {
 	if uses < 1 {
-		return nil, fmt.Errorf("must be above zero")
+		return nil, errors.New("must be above zero")
 	}
 	if uint64(uses) > r.half {
 		return nil, fmt.Errorf("is above %d, half of the key's hard limit, at which every key is rotated anyway", r.half)

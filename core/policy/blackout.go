@@ -25,7 +25,7 @@ func NewBlackout(of Policy, windows ...Window) (*Blackout, error) {
 	case len(windows) == 0:
 		return nil, errors.New("a blackout needs at least one window")
 	}
-	if err := CheckWindows(windows...); err != nil {
+	if err := checkWindows(windows...); err != nil {
 		return nil, err
 	}
 	words := make([]string, len(windows))
@@ -38,9 +38,9 @@ func NewBlackout(of Policy, windows ...Window) (*Blackout, error) {
 	}, nil
 }
 
-// CheckWindows says whether windows leave time for a rotation: an error if those
+// checkWindows says whether windows leave time for a rotation: an error if those
 // that come back each week cover all of it, in winter or in summer.
-func CheckWindows(windows ...Window) error {
+func checkWindows(windows ...Window) error {
 	recurring := slices.DeleteFunc(slices.Clone(windows), func(w Window) bool { return w.zone == nil })
 	for _, month := range []time.Month{time.January, time.July} {
 		from := time.Date(2026, month, 5, 0, 0, 0, 0, time.UTC)

@@ -109,11 +109,11 @@ func (p *Jitter) whenDue(key Key, at time.Time) time.Time {
 	return at
 }
 
-// delay draws a duration from zero to below most, evenly, from what names an
+// delay draws whole seconds from zero to below most, evenly, from what names an
 // occasion. The form of the input is final: processes of different releases must
 // agree.
 func delay(most time.Duration, key, policy, slot string) time.Duration {
 	sum := sha256.Sum256([]byte(key + "\x00" + policy + "\x00" + slot))
 	high, _ := bits.Mul64(binary.BigEndian.Uint64(sum[:8]), uint64(most))
-	return time.Duration(high)
+	return time.Duration(high).Truncate(time.Second)
 }

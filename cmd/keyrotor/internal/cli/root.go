@@ -53,7 +53,7 @@ left.`,
 	root.SetHelpCommand(a.helpCommand())
 	a.addGlobalFlags(root)
 	a.group(root,
-		a.initCommand(), a.keyCommand(), a.encryptCommand(), a.decryptCommand(),
+		a.initCommand(), a.keyCommand(), a.policyCommand(), a.encryptCommand(), a.decryptCommand(),
 		a.reencryptCommand(), a.censusCommand(), a.historyCommand(),
 		a.backupCommand(), a.recoverCommand(), a.doctorCommand(),
 		a.configCommand(), a.providerCommand(), a.kekCommand(), a.pluginCommand(),
