@@ -119,3 +119,22 @@ func contextForMain() (context.Context, context.CancelFunc) {
 }
 
 func historyOf(key string) history.Query { return history.Query{Key: key} }
+
+// Whether a key is due, by whose word, and why.
+func ExampleSetup_Policies() {
+	ctx := context.Background()
+	kr, err := core.Open(ctx, configPath)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer kr.Close()
+	key, err := kr.Describe(ctx, "payments")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, p := range kr.Policies(key.Name) {
+		d := p.Decide(core.PolicyKey(key), time.Now())
+		fmt.Println(p.Name(), d.Due)
+	}
+	// Output: hard_limit false
+}

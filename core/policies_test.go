@@ -1,9 +1,6 @@
 package core_test
 
 import (
-	"context"
-	"fmt"
-	"log"
 	"testing"
 	"time"
 
@@ -37,23 +34,4 @@ func TestPolicyKey(t *testing.T) {
 	if got := core.PolicyKey(stored); got != want {
 		t.Errorf("without a primary: got %+v, want %+v", got, want)
 	}
-}
-
-// Whether a key is due, by whose word, and why.
-func ExampleSetup_Policies() {
-	ctx := context.Background()
-	kr, err := core.Open(ctx, configPath)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer kr.Close()
-	key, err := kr.Describe(ctx, "payments")
-	if err != nil {
-		log.Fatal(err)
-	}
-	for _, p := range kr.Policies(key.Name) {
-		d := p.Decide(core.PolicyKey(key), time.Now())
-		fmt.Println(p.Name(), d.Due)
-	}
-	// Output: hard_limit false
 }

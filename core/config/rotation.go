@@ -41,18 +41,22 @@ func (l *loader) rotation(key scope, blocks hcl.Blocks, hardLimit uint64) policy
 		l.oneOf(s, parts, len(*l.found) > before)
 		return nil
 	}
-	rule, err := parts[0].policy, error(nil)
+	rule := parts[0].policy
 	if jitter > 0 {
-		if rule, err = policy.NewJitter(rule, jitter); err != nil {
+		delayed, err := policy.NewJitter(rule, jitter)
+		if err != nil {
 			l.wrong(s, content.Attributes["jitter"], err)
 			return nil
 		}
+		rule = delayed
 	}
 	if len(windows) > 0 {
-		if rule, err = policy.NewBlackout(rule, windows...); err != nil {
+		held, err := policy.NewBlackout(rule, windows...)
+		if err != nil {
 			l.found.add(content.Blocks.OfType("blackout")[0].DefRange, s.attribute("blackout"), err.Error()+s.in(), "")
 			return nil
 		}
+		rule = held
 	}
 	return rule
 }

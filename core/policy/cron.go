@@ -17,37 +17,35 @@ var cronParser = cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month 
 
 // parseCron reads five fields, or @hourly, @daily, @weekly, @monthly, @yearly.
 func parseCron(expression string) (cronTimes, error) {
-	fail := func(why string) (cronTimes, error) {
-		return cronTimes{}, fmt.Errorf("the cron expression %q %s", expression, why)
-	}
+	fail := func(why string) error { return fmt.Errorf("the cron expression %q %s", expression, why) }
 	trimmed := strings.TrimSpace(expression)
 	switch {
 	case trimmed == "":
-		return fail("is empty")
+		return cronTimes{}, fail("is empty")
 	case strings.Contains(trimmed, "TZ="):
-		return fail("names a time zone: set the schedule's time zone instead")
+		return cronTimes{}, fail("names a time zone: set the schedule's time zone instead")
 	case strings.HasPrefix(trimmed, "@every"):
-		return fail("counts from the start of a process: use a maximum age instead")
+		return cronTimes{}, fail("counts from the start of a process: use a maximum age instead")
 	}
 	for field := range strings.FieldsSeq(trimmed) {
 		for item := range strings.SplitSeq(field, ",") {
 			if item == "" {
-				return fail("has a comma with nothing before or after it")
+				return cronTimes{}, fail("has a comma with nothing before or after it")
 			}
 		}
 	}
 	parsed, err := cronParser.Parse(trimmed)
 	if err != nil {
-		return fail("is not one: " + err.Error())
+		return cronTimes{}, fail("is not one: " + err.Error())
 	}
 	spec, ok := parsed.(*cron.SpecSchedule)
 	if !ok {
-		return fail("is not one of five fields")
+		return cronTimes{}, fail("is not one of five fields")
 	}
 	spec.Location = time.UTC
 	c := cronTimes{spec}
 	if c.after(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
-		return fail("never fires: no month has that day")
+		return cronTimes{}, fail("never fires: no month has that day")
 	}
 	return c, nil
 }

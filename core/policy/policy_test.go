@@ -108,7 +108,9 @@ func TestNoPrimaryIsNeverDue(t *testing.T) {
 	daily := must(NewDaily(0, nil))
 	window := must(NewWindow(nil, 0, 60, nil))
 	for _, p := range []Policy{
-		age, uses, daily, HardLimit{}, always, must(NewAny(age, uses, always)), must(NewAll(age, uses)),
+		age, uses, daily,
+		HardLimit{},
+		always, must(NewAny(age, uses, always)), must(NewAll(age, uses)),
 		must(NewJitter(age, time.Hour)), must(NewBlackout(uses, window)),
 	} {
 		if d := p.Decide(key, at("2030-01-01T00:00:00Z")); d.Due || !d.Next.IsZero() || !strings.Contains(d.Why, "suspended") {

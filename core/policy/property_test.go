@@ -248,7 +248,8 @@ func shows(w Window, t time.Time) bool {
 // TestOddInput: times that cannot be, or never were meant: an answer, and no panic.
 func TestOddInput(t *testing.T) {
 	odd := []time.Time{
-		{}, time.Unix(0, 0), time.Unix(1<<62, 0), time.Unix(-1<<62, 0), at("9999-12-31T23:59:59Z"),
+		{},
+		time.Unix(0, 0), time.Unix(1<<62, 0), time.Unix(-1<<62, 0), at("9999-12-31T23:59:59Z"),
 		at("0000-01-01T00:00:00Z"), time.Unix(1<<62, 0).In(zone(t, "Europe/Berlin")), at("2026-05-01T00:00:00Z"),
 		time.Unix(1<<63-1, 999999999), time.Unix(-1<<63, 0),
 	}
