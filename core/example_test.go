@@ -128,13 +128,12 @@ func ExampleSetup_Policies() {
 		log.Fatal(err)
 	}
 	defer kr.Close()
-	key, err := kr.Describe(ctx, "payments")
+	keys, err := kr.PolicyKeys(ctx, "payments")
 	if err != nil {
 		log.Fatal(err)
 	}
-	for _, p := range kr.Policies(key.Name) {
-		d := p.Decide(core.PolicyKey(key), time.Now())
-		fmt.Println(p.Name(), d.Due)
+	for _, p := range kr.Policies("payments") {
+		fmt.Println(p.Name(), p.Decide(keys[0], time.Now()).Due)
 	}
 	// Output: hard_limit false
 }

@@ -1,8 +1,10 @@
 package core
 
 import (
+	"context"
+
 	"github.com/keyrotor/keyrotor/core/policy"
-	"github.com/keyrotor/keyrotor/core/store"
+	"github.com/keyrotor/keyrotor/core/scheduler"
 )
 
 // Policies answers what rotates a key by itself: what the config's key block asks for,
@@ -15,15 +17,21 @@ func (s *Setup) Policies(name string) []policy.Policy {
 	return append(policies, policy.HardLimit{})
 }
 
-// PolicyKey is what policies may know of a key that was read from the store.
-func PolicyKey(key store.Key) policy.Key {
-	k := policy.Key{Name: key.Name, Created: key.Created.UTC(), HardLimit: key.Settings.HardLimit}
-	primary, err := key.PrimaryVersion()
-	if err != nil {
-		return k
+// PolicyKeys answers what policies may know of all keys, in the order of their names, or
+// of those that are named. keyring.ErrUnknownKey if one of those does not exist.
+func (kr *Keyrotor) PolicyKeys(ctx context.Context, names ...string) ([]policy.Key, error) {
+	for _, name := range names {
+		if _, err := kr.Describe(ctx, name); err != nil {
+			return nil, err
+		}
 	}
-	k.Version, k.Rotated, k.Activated = primary.Number, primary.Created.UTC(), primary.StateChanged.UTC()
-	// The store does not tell uses by re-encryption apart, so that they count as others.
-	k.Uses, k.TotalUses = key.Uses[primary.Number], key.Uses[primary.Number]
-	return k
+	facts, err := kr.store.Facts(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]policy.Key, len(facts))
+	for i, f := range facts {
+		keys[i] = scheduler.PolicyKey(f)
+	}
+	return keys, nil
 }

@@ -160,7 +160,7 @@ func (s *Scheduler) ask(p policy.Policy, f store.Facts, now time.Time) (d policy
 			s.Log.Error("a policy panicked", "key", f.Name, "policy", p.Name(), "panic", r)
 		}
 	}()
-	d = p.Decide(policyKey(f), now)
+	d = p.Decide(PolicyKey(f), now)
 	switch {
 	case !d.Due:
 	case d.Slot == "" || !d.Reason.Valid():
@@ -172,8 +172,8 @@ func (s *Scheduler) ask(p policy.Policy, f store.Facts, now time.Time) (d policy
 	return d
 }
 
-// policyKey is what a policy may know.
-func policyKey(f store.Facts) policy.Key {
+// PolicyKey is what a policy may know of a key.
+func PolicyKey(f store.Facts) policy.Key {
 	return policy.Key{
 		Name: f.Name, Created: f.Created, Version: f.Version, Rotated: f.Rotated, Activated: f.Activated,
 		Uses: f.Uses - f.Reencrypted, TotalUses: f.Uses, HardLimit: f.HardLimit,

@@ -53,27 +53,17 @@ command.`,
 
 // policyKeys reads what policies may know of one key, or of all.
 func (a *app) policyKeys(ctx context.Context, kr *core.Keyrotor, names []string) ([]policy.Key, error) {
-	if len(names) == 0 {
-		var err error
-		if names, err = kr.Keys(ctx); err != nil {
-			return nil, err
-		}
-		if len(names) == 0 {
-			a.Hint("There are no keys yet: keyrotor key create NAME")
-		}
-		for _, k := range kr.Config.Keys {
-			if k.Rotation != nil && !slices.Contains(names, k.Name) {
-				a.Note("the config has a rotation block for key %q, which does not exist", k.Name)
-			}
-		}
+	keys, err := kr.PolicyKeys(ctx, names...)
+	if err != nil || len(names) > 0 {
+		return keys, err
 	}
-	keys := make([]policy.Key, 0, len(names))
-	for _, name := range names {
-		key, err := kr.Describe(ctx, name)
-		if err != nil {
-			return nil, err
+	if len(keys) == 0 {
+		a.Hint("There are no keys yet: keyrotor key create NAME")
+	}
+	for _, k := range kr.Config.Keys {
+		if k.Rotation != nil && !slices.ContainsFunc(keys, func(key policy.Key) bool { return key.Name == k.Name }) {
+			a.Note("the config has a rotation block for key %q, which does not exist", k.Name)
 		}
-		keys = append(keys, core.PolicyKey(key))
 	}
 	return keys, nil
 }
