@@ -108,7 +108,8 @@ var mayImport = map[string][]string{
 	"core/policy":       {"core/keyring"},
 	"core/store":        {"core/history", "core/keyring"},
 	"core/store/sqlite": {"core/draft", "core/history", "core/keyring", "core/store"},
-	"core/config":       {"core/keyring", "core/policy", "core/provider"},
+	"core/config":       {"core/keyring", "core/outage", "core/policy", "core/provider"},
+	"core/outage":       {"core/provider"},
 	"core/wrapping":     {"core/keyring", "core/provider"},
 	"core/backup":       {"core/keyring", "core/wrapping"},
 	"core/rotation":     {"core/history", "core/keyring", "core/provider", "core/store", "core/wrapping"},
@@ -116,7 +117,7 @@ var mayImport = map[string][]string{
 		"core/history", "core/keyring", "core/provider", "core/rotation", "core/store", "core/wrapping",
 	},
 	"core/engine": {
-		"core/history", "core/keyring", "core/provider", "core/rotation", "core/store", "core/wrapping",
+		"core/history", "core/keyring", "core/outage", "core/provider", "core/rotation", "core/store", "core/wrapping",
 	},
 	"core/scheduler":   {"core/keyring", "core/policy", "core/rotation", "core/store"},
 	"core/reencrypt":   {"core/keyring", "core/provider", "core/store"},

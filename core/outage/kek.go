@@ -1,0 +1,315 @@
+package outage
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/keyrotor/keyrotor/core/provider"
+)
+
+const (
+	// confirmAfter is when a first refusal is followed up.
+	confirmAfter = 5 * time.Second
+	// confirmWithin is how long a refusal waits for another one; after that it was a
+	// mishap.
+	confirmWithin = time.Minute
+	// sameMoment: refusals of calls that run side by side are one refusal.
+	sameMoment = time.Second
+	// maxPause is the longest that a key manager may ask for and get.
+	maxPause = 5 * time.Minute
+)
+
+// newRetries paces how a KEK that fails is asked again.
+func newRetries() *backoff.ExponentialBackOff {
+	return &backoff.ExponentialBackOff{
+		InitialInterval: time.Second, Multiplier: 2, MaxInterval: time.Minute,
+		RandomizationFactor: backoff.DefaultRandomizationFactor,
+	}
+}
+
+// KEK is what one process knows of one key-encryption key. An outage is the whole
+// KEK's; a refusal is that of one of its versions, since an old one may be disabled
+// while the others go on. It is not safe for concurrent use.
+type KEK struct {
+	id ID
+	// relied is when the process came to rely on it, opened when it last opened a
+	// wrap; zero if it has not.
+	relied, opened time.Time
+	budgets        map[string]Budget // by the key's name
+	// ttl is the smallest, first the budget that is spent first.
+	ttl      time.Duration
+	first    Budget
+	spent    map[string]bool
+	versions map[string]*version
+
+	// failure is why it did not open a wrap when it was its turn; nil if it did.
+	failure *failure
+	// outage is set while the process is degraded.
+	outage  *trouble
+	retries *backoff.ExponentialBackOff
+	retryAt time.Time
+}
+
+// version is one version of the KEK.
+type version struct {
+	// keys have wraps by it.
+	keys map[string]bool
+	// asked is when it was last asked to open one, asking while there is no answer.
+	asked  time.Time
+	asking bool
+	// refused is the first of two refusals, revoked the newest after the second.
+	refused, revoked *failure
+	// revocation is set while access is gone.
+	revocation *trouble
+	retries    *backoff.ExponentialBackOff
+	// askAt is when to ask it beside the KEK's turns; zero if not.
+	askAt time.Time
+}
+
+type failure struct {
+	err error
+	at  time.Time
+}
+
+// trouble is what a change told of.
+type trouble struct {
+	entered, since time.Time
+	keys           []string
+}
+
+// New is a KEK that a process comes to rely on now.
+func New(id ID, now time.Time) *KEK {
+	k := &KEK{
+		id: id, relied: now, retries: newRetries(),
+		budgets: make(map[string]Budget), spent: make(map[string]bool), versions: make(map[string]*version),
+	}
+	k.Disregard()
+	return k
+}
+
+// Rely adds a key that has wraps by a version of the KEK.
+func (k *KEK) Rely(key string, b Budget, kekVersion string) {
+	k.budgets[key] = b
+	k.ttl = min(k.ttl, b.TTL)
+	if b.total() < k.first.total() || b.total() == k.first.total() && b.TTL < k.first.TTL {
+		k.first = b
+	}
+	v := k.versions[kekVersion]
+	if v == nil {
+		v = &version{keys: make(map[string]bool), retries: newRetries()}
+		k.versions[kekVersion] = v
+	}
+	v.keys[key] = true
+}
+
+// Disregard takes back all that Rely said. What it does not say again goes at the
+// next Advance.
+func (k *KEK) Disregard() {
+	clear(k.budgets)
+	k.ttl, k.first = MaxTTL, Budget{MaxTTL, MaxGrace}
+	for _, v := range k.versions {
+		clear(v.keys)
+	}
+}
+
+// Unused reports whether no key relies on the KEK.
+func (k *KEK) Unused() bool { return len(k.budgets) == 0 }
+
+// Opened is called whenever a version of the KEK opened a wrap and the root was right.
+// Began is when it was asked to: what it was asked before it refused another one says
+// nothing of that.
+func (k *KEK) Opened(began, now time.Time, kekVersion string) {
+	k.opened = now
+	k.failure = nil
+	k.retries.Reset()
+	if v := k.versions[kekVersion]; v != nil && !v.refusedAfter(began) {
+		v.refused, v.revoked, v.askAt = nil, nil, time.Time{}
+		v.retries.Reset()
+	}
+}
+
+func (v *version) refusedAfter(began time.Time) bool {
+	return v.refused != nil && v.refused.at.After(began) || v.revoked != nil && v.revoked.at.After(began)
+}
+
+// Failed is called with the error of any call that was to open a wrap, other than
+// those that were due. Refusals count, whoever was refused. The rest is for whoever
+// made the call: whether the key manager is away, shows at its turn.
+func (k *KEK) Failed(now time.Time, kekVersion string, err error) {
+	v := k.versions[kekVersion]
+	if v == nil || !Revokes(err) {
+		return
+	}
+	f := &failure{err, now}
+	switch {
+	case v.revoked != nil:
+		v.revoked = f
+	case v.refused == nil || now.Sub(v.refused.at) > confirmWithin:
+		k.askOthers(now)
+		v.refused, v.askAt = f, now.Add(confirmAfter)
+	case now.Sub(v.refused.at) >= sameMoment:
+		v.refused, v.revoked = nil, f
+		v.askAt = now.Add(v.retries.NextBackOff())
+	}
+}
+
+// askOthers has it show at once whether a refusal is about one version alone or about
+// the whole KEK. Where another one is refused already, they have been asked.
+func (k *KEK) askOthers(now time.Time) {
+	for _, v := range k.versions {
+		if v.refused != nil {
+			return
+		}
+	}
+	for _, v := range k.versions {
+		if v.revoked == nil {
+			v.askAt = now
+		}
+	}
+}
+
+// Due answers the versions of the KEK that are to open a wrap now.
+func (k *KEK) Due(now time.Time) []string {
+	var due []string
+	for name, v := range k.versions {
+		if !v.asking && !v.askAt.IsZero() && !v.askAt.After(now) {
+			due = append(due, name)
+		}
+	}
+	if turn, ok := k.turn(); ok && len(due) == 0 && !k.turnAt().After(now) {
+		due = append(due, turn)
+	}
+	slices.Sort(due)
+	return due
+}
+
+// Asked is called when a version that was due is asked. It is not due again before
+// Answered.
+func (k *KEK) Asked(now time.Time, kekVersion string) {
+	if v := k.versions[kekVersion]; v != nil {
+		v.asking, v.asked = true, now
+	}
+}
+
+// turn is the version that is to prove that the KEK still opens wraps. Each has its
+// turn, so that it shows if an old one was disabled. There is none while one is being
+// asked, or if all refuse.
+func (k *KEK) turn() (string, bool) {
+	turn, found := "", false
+	for name, v := range k.versions {
+		if v.asking {
+			return "", false
+		}
+		if v.refused != nil || v.revoked != nil {
+			continue
+		}
+		if !found || cmp.Or(v.asked.Compare(k.versions[turn].asked), cmp.Compare(name, turn)) < 0 {
+			turn, found = name, true
+		}
+	}
+	return turn, found && !k.Unused()
+}
+
+func (k *KEK) turnAt() time.Time {
+	if k.failure != nil {
+		return k.retryAt
+	}
+	return k.base().Add(k.ttl)
+}
+
+// Answered is called with the outcome of what was due.
+func (k *KEK) Answered(now time.Time, kekVersion string, err error) {
+	v := k.versions[kekVersion]
+	if v == nil { // nothing relies on it any more
+		return
+	}
+	v.asking = false
+	switch {
+	case err == nil:
+		k.Opened(v.asked, now, kekVersion)
+		return
+	case Revokes(err):
+		again := v.revoked != nil
+		if k.Failed(now, kekVersion, err); again {
+			v.askAt = now.Add(v.retries.NextBackOff())
+		}
+		return
+	case v.revoked != nil:
+		v.askAt = now.Add(pause(v.retries, err))
+		return
+	case v.refused != nil:
+		v.askAt = now.Add(pause(v.retries, err))
+	default:
+		v.askAt = time.Time{} // the KEK's turns will do
+	}
+	if k.overdue(now) {
+		k.failure = &failure{err, now}
+		k.retryAt = now.Add(pause(k.retries, err))
+	}
+}
+
+// pause is how long to leave a key manager alone after a failure.
+func pause(retries *backoff.ExponentialBackOff, err error) time.Duration {
+	d := retries.NextBackOff()
+	if e, ok := errors.AsType[*provider.Error](err); ok {
+		return max(d, min(e.RetryAfter, maxPause))
+	}
+	return d
+}
+
+// base is what budgets count from.
+func (k *KEK) base() time.Time {
+	if k.opened.IsZero() {
+		return k.relied
+	}
+	return k.opened
+}
+
+// overdue reports whether the smallest TTL is over.
+func (k *KEK) overdue(now time.Time) bool { return !now.Before(k.base().Add(k.ttl)) }
+
+// Troubled reports whether Advance has told of something that has not ended yet.
+func (k *KEK) Troubled() bool {
+	for _, v := range k.versions {
+		if v.revocation != nil {
+			return true
+		}
+	}
+	return k.outage != nil
+}
+
+// isSpent reports whether a budget is.
+func (k *KEK) isSpent(now time.Time, b Budget) bool {
+	return k.failure != nil && !now.Before(k.base().Add(b.total()))
+}
+
+// Next is when Advance and Due are to be called again; zero if there is nothing to
+// wait for.
+func (k *KEK) Next() time.Time {
+	var next time.Time
+	soonest := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	for _, v := range k.versions {
+		if !v.asking {
+			soonest(v.askAt)
+		}
+	}
+	if _, ok := k.turn(); ok {
+		soonest(k.turnAt())
+	}
+	if k.failure != nil {
+		for key, b := range k.budgets {
+			if !k.spent[key] {
+				soonest(k.base().Add(b.total()))
+			}
+		}
+	}
+	return next
+}
