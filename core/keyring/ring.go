@@ -126,14 +126,31 @@ func (r *Ring) SetCipher(c *Cipher) error {
 	return nil
 }
 
+// DropCipher closes a version. The right to encrypt with it goes, too.
+func (r *Ring) DropCipher(number uint32) {
+	v := r.view.Load()
+	if i := v.record.index(number); i >= 0 {
+		v.slots[i].cipher.Store(nil)
+	}
+	if s := r.sealer.Load(); s != nil && s.cipher.number == number {
+		r.sealer.CompareAndSwap(s, nil)
+	}
+}
+
 // Sealer answers the right to encrypt under the primary; nil if there is none now.
 func (r *Ring) Sealer() *Sealer { return r.sealer.Load() }
 
-// SetSealer replaces the right to encrypt; nil takes it away. A sealer whose version
-// is not the primary is not kept, even if it stopped being that at this moment.
+// SetSealer replaces the right to encrypt; nil takes it away. A sealer is not kept if
+// its version is not the primary, or not open, even if it stopped being that at this
+// moment.
 func (r *Ring) SetSealer(s *Sealer) {
 	r.sealer.Store(s)
-	if s != nil && s.cipher.number != r.Record().Primary {
+	if s == nil {
+		return
+	}
+	v := r.view.Load()
+	i := v.record.index(s.cipher.number)
+	if s.cipher.number != v.record.Primary || i < 0 || v.slots[i].cipher.Load() == nil {
 		r.sealer.CompareAndSwap(s, nil)
 	}
 }

@@ -133,6 +133,9 @@ func TestRingMinimum(t *testing.T) {
 func TestRingDropsSealerOfFormerPrimary(t *testing.T) {
 	ring, rec := ringWith(t, 1)
 	c := mustCipher(t, GenerateRoot(), Binding{Key: rec.ID, Version: 1, Algorithm: AES256GCM}, rec.Name)
+	if err := ring.SetCipher(c); err != nil {
+		t.Fatal(err)
+	}
 	ring.SetSealer(NewSealer(c, 10))
 	ring.Update(cloneRecord(rec))
 	if ring.Sealer() == nil {
@@ -152,6 +155,71 @@ func TestRingDropsSealerOfFormerPrimary(t *testing.T) {
 	ring.SetSealer(NewSealer(c, 10)) // of a lease that arrived late
 	if ring.Sealer() != nil {
 		t.Error("the former primary encrypts again")
+	}
+}
+
+// TestRingDropCipher: a version that was closed neither decrypts nor encrypts, and a
+// lease that arrives late does not bring it back.
+func TestRingDropCipher(t *testing.T) {
+	ring, rec := ringWith(t, 2)
+	var opened []*Cipher
+	for n := uint32(1); n <= 2; n++ {
+		c := mustCipher(t, GenerateRoot(), Binding{Key: rec.ID, Version: n, Algorithm: AES256GCM}, rec.Name)
+		if err := ring.SetCipher(c); err != nil {
+			t.Fatal(err)
+		}
+		opened = append(opened, c)
+	}
+	ring.SetSealer(NewSealer(opened[1], 10))
+	ring.DropCipher(1)
+	ring.DropCipher(7)
+	if got, err := ring.Opener(1); got != nil || err != nil || ring.Opened(1) != nil {
+		t.Errorf("closed: %v, %v", got, err)
+	}
+	if ring.Opened(2) == nil || ring.Sealer() == nil {
+		t.Error("another version was closed, too")
+	}
+	ring.DropCipher(2)
+	if ring.Sealer() != nil {
+		t.Error("a closed version encrypts")
+	}
+	ring.SetSealer(NewSealer(opened[1], 10))
+	if ring.Sealer() != nil {
+		t.Error("a closed version encrypts again")
+	}
+	if err := ring.SetCipher(opened[1]); err != nil {
+		t.Fatal(err)
+	}
+	if ring.SetSealer(NewSealer(opened[1], 10)); ring.Sealer() == nil || ring.Opened(2) == nil {
+		t.Error("what was opened again does not work")
+	}
+}
+
+// TestRingDropRaces: a lease that arrives at the moment in which its version is closed
+// is not kept.
+func TestRingDropRaces(t *testing.T) {
+	_, rec := ringWith(t, 1)
+	c := mustCipher(t, GenerateRoot(), Binding{Key: rec.ID, Version: 1, Algorithm: AES256GCM}, rec.Name)
+	for range 20_000 {
+		ring := NewRing(rec)
+		if err := ring.SetCipher(c); err != nil {
+			t.Fatal(err)
+		}
+		start := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			<-start
+			ring.SetSealer(NewSealer(c, 10))
+		})
+		wg.Go(func() {
+			<-start
+			ring.DropCipher(1)
+		})
+		close(start)
+		wg.Wait()
+		if ring.Sealer() != nil {
+			t.Fatal("a closed version encrypts")
+		}
 	}
 }
 
