@@ -19,6 +19,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 
+	"github.com/keyrotor/keyrotor/core/outage"
 	"github.com/keyrotor/keyrotor/core/policy"
 )
 
@@ -72,6 +73,9 @@ type Key struct {
 	// Rotation says when the key is rotated by itself, jitter and blackout included;
 	// nil if there is no such block.
 	Rotation policy.Policy
+	// Cache is how long the key goes on without its key manager; nil if it is not
+	// set. [File.Budget] knows the default.
+	Cache *outage.Budget
 }
 
 // Key answers what the file says of a key, nothing but the name if it says nothing.

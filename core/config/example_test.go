@@ -125,3 +125,39 @@ storage "sqlite" {
 	// 2 missing attribute "path" in storage "sqlite"
 	// 3 unknown attribute "pathh" in storage "sqlite"
 }
+
+func ExampleFile_Budget() {
+	dir, err := os.MkdirTemp("", "config")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "keyrotor.hcl")
+	err = os.WriteFile(path, []byte(`
+storage "sqlite" {
+  path = "keyrotor.db"
+}
+provider "local" "main" {
+}
+key "payments" {
+  cache {
+    ttl   = "15m"
+    grace = "1d"
+  }
+}
+`), 0o600)
+	if err != nil {
+		panic(err)
+	}
+	file, err := config.Load(path)
+	if err != nil {
+		panic(err)
+	}
+	for _, key := range []string{"payments", "logs"} {
+		b := file.Budget(key)
+		fmt.Println(key, b.TTL, b.Grace)
+	}
+	// Output:
+	// payments 15m0s 24h0m0s
+	// logs 1h0m0s 1h0m0s
+}

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/keyrotor/keyrotor/core/outage"
 )
 
 // inFolder makes a folder of these files the working directory, so that messages
@@ -86,6 +88,10 @@ provider "vault-transit" "prod" {
 key "payments" {
   wrap_with = ["prod", "main"]
   wraps     = "all"
+  cache {
+    ttl   = "30m"
+    grace = "1d"
+  }
 }
 
 key "logs.eu" {
@@ -123,7 +129,7 @@ const wholeJSON = `{
     }}
   },
   "key": {
-    "payments": {"wrap_with": ["prod", "main"], "wraps": "all"},
+    "payments": {"wrap_with": ["prod", "main"], "wraps": "all", "cache": {"ttl": "30m", "grace": "1d"}},
     "logs.eu": {}
   },
   "data": {
@@ -173,7 +179,10 @@ func TestLoad(t *testing.T) {
 					Lock:      filepath.Join(home, "pins.lock"),
 					Env:       []string{"HTTPS_PROXY", "AWS_CA_BUNDLE"},
 				},
-				Keys: []Key{{Name: "payments", WrapWith: []string{"prod", "main"}}, {Name: "logs.eu"}},
+				Keys: []Key{
+					{Name: "payments", WrapWith: []string{"prod", "main"}, Cache: &outage.Budget{TTL: 30 * time.Minute, Grace: 24 * time.Hour}},
+					{Name: "logs.eu"},
+				},
 				Data: []Data{
 					{Type: "files", Name: "shop", Paths: []string{filepath.Join(home, "deploy"), "/srv/shop/.env"}},
 					{Type: "files", Name: "ops", Paths: []string{filepath.Join(dir, "8200")}},

@@ -161,7 +161,7 @@ func (l *loader) key(b *hcl.Block) {
 	k := Key{Name: b.Labels[0]}
 	s := scope{
 		body: b.Body, at: b.DefRange, title: fmt.Sprintf("key %q", k.Name),
-		planned: []string{"cache", "mirror"},
+		planned: []string{"mirror"},
 	}
 	if err := keyring.CheckName(k.Name); err != nil {
 		l.found.add(b.LabelRanges[0], "", err.Error(), "")
@@ -175,7 +175,7 @@ func (l *loader) key(b *hcl.Block) {
 		{Name: "hard_limit", Type: provider.Int},
 	}
 	schema := bodySchema(provider.Schema{Attributes: attributes})
-	schema.Blocks = []hcl.BlockHeaderSchema{{Type: "rotation"}}
+	schema.Blocks = []hcl.BlockHeaderSchema{{Type: "rotation"}, {Type: "cache"}}
 	content := l.found.content(s, schema)
 	body := l.attributes(s, attributes, content)
 	k.WrapWith = body.Strings("wrap_with")
@@ -187,6 +187,7 @@ func (l *loader) key(b *hcl.Block) {
 	}
 	k.HardLimit = l.hardLimit(s, body, content)
 	k.Rotation = l.rotation(s, content.Blocks.OfType("rotation"), cmp.Or(k.HardLimit, keyring.MaxUses))
+	k.Cache = l.cache(s, content.Blocks.OfType("cache"))
 	l.file.Keys = append(l.file.Keys, k)
 }
 

@@ -61,10 +61,7 @@ key "a" {
 }`, `k.hcl:3:1: key "a" stands twice; the first is at k.hcl:1:1`},
 	{"key: not yet", `key "a" {
   mirror = "async"
-  cache {
-  }
-}`, `k.hcl:2:3: attribute "mirror" in key "a" is not supported by this build yet; leave it out
-k.hcl:3:3: block "cache" in key "a" is not supported by this build yet; leave it out`},
+}`, `k.hcl:2:3: attribute "mirror" in key "a" is not supported by this build yet; leave it out`},
 	{"wraps any", `key "a" {
   wraps = "any"
 }`, `k.hcl:2:11: wraps = "any" in key "a" is not supported by this build yet`},
