@@ -110,7 +110,7 @@ func (o Opener) Open(ctx context.Context, path string) (kr *Keyrotor, err error)
 	kr.actor = o.actor()
 	kr.Engine, err = engine.New(engine.Config{
 		Store: kr.store, Actor: kr.actor, Log: o.Log, OnStep: o.OnStep,
-		KeyManager: kr.keyManager, Clock: o.Clock,
+		KeyManager: kr.keyManager, Budget: kr.Config.Budget, Clock: o.Clock,
 	})
 	if err != nil {
 		return kr, err

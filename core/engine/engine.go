@@ -19,6 +19,7 @@ import (
 
 	"github.com/jonboulle/clockwork"
 
+	"github.com/keyrotor/keyrotor/core/outage"
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/wrapping"
@@ -26,6 +27,10 @@ import (
 
 // ErrClosed: the engine was closed.
 var ErrClosed = errors.New("engine is closed")
+
+// ErrOutageBudget: the key manager has not answered for longer than the key's budget
+// allows. It is asked in the background, and everything works again when it answers.
+var ErrOutageBudget = outage.ErrBudget
 
 // Config is what an engine works with. Store, KeyManager and Actor are required.
 type Config struct {
@@ -44,6 +49,9 @@ type Config struct {
 	// Clock is the real one if nil. The deadlines of calls to the store and to key
 	// managers, which bound input and output, are always real.
 	Clock clockwork.Clock
+	// Budget answers how long a key goes on without its key manager; if nil,
+	// outage.DefaultBudget.
+	Budget func(key string) outage.Budget
 	// OnStep, if set, is called at each step of a rotation.
 	OnStep func(key string, step rotation.Step)
 }
@@ -57,6 +65,7 @@ type Engine struct {
 	clock    clockwork.Clock
 	owner    string
 	leaseTTL time.Duration
+	budget   func(key string) outage.Budget
 
 	// keys is replaced, never changed: readers take no lock.
 	keys     atomic.Pointer[keyTable]
@@ -64,6 +73,7 @@ type Engine struct {
 	misses   misses
 	poller   poller
 	attempts attempts
+	monitor  *monitor
 	// closing is held by Close; undropped are the keys whose leases it still owes.
 	closing   sync.Mutex
 	undropped map[string]*key
@@ -87,16 +97,20 @@ func New(c Config) (*Engine, error) {
 	if c.LeaseTTL < 0 || c.LeaseTTL > store.MaxLeaseTTL {
 		return nil, fmt.Errorf("engine: a LeaseTTL of %s; more than 0 and at most %s", c.LeaseTTL, store.MaxLeaseTTL)
 	}
+	if c.Budget == nil {
+		c.Budget = func(string) outage.Budget { return outage.DefaultBudget() }
+	}
 	e := &Engine{
-		store: c.Store, manager: c.KeyManager, log: c.Log, clock: c.Clock, leaseTTL: c.LeaseTTL,
+		store: c.Store, manager: c.KeyManager, log: c.Log, clock: c.Clock, leaseTTL: c.LeaseTTL, budget: c.Budget,
 		owner:      rotation.CurrentOwner().String(),
 		attempts:   newAttempts(c.Clock),
 		misses:     misses{clock: c.Clock},
 		plaintexts: sync.Pool{New: func() any { return new([]byte) }},
 	}
 	e.keys.Store(&keyTable{})
+	e.monitor = newMonitor(e)
 	rotator, err := rotation.New(rotation.Config{
-		Store: c.Store, KeyManager: c.KeyManager, Actor: c.Actor,
+		Store: c.Store, KeyManager: e.observed, Actor: c.Actor,
 		IntentTTL: c.IntentTTL, Now: c.Clock.Now, OnStep: c.OnStep, Announce: e.announced,
 	})
 	if err != nil {
@@ -107,7 +121,8 @@ func New(c Config) (*Engine, error) {
 }
 
 // Close returns the unused part of every lease, records what is not on record yet
-// of refused decryptions, and lets go of every opened version; what is called
+// of refused decryptions and of key managers that were away, and lets go of every
+// opened version; what is called
 // afterwards fails with ErrClosed. If ctx ends it first, it may be called again. The
 // store is the caller's to close.
 func (e *Engine) Close(ctx context.Context) error {
@@ -119,6 +134,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	}
 	e.adding.Unlock()
 	e.poller.stop()
+	e.monitor.stop()
 	// Side by side, so that a key that is waited for costs no other its lease.
 	type dropped struct {
 		name string
@@ -128,7 +144,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	for name, k := range e.undropped {
 		go func() { done <- dropped{name, e.dropLease(ctx, k, 0)} }()
 	}
-	errs := []error{e.closeAttempts(ctx)}
+	errs := []error{e.closeAttempts(ctx), e.monitor.recorder.flush(ctx)}
 	for range len(e.undropped) {
 		d := <-done
 		if errs = append(errs, d.err); d.err == nil {

@@ -2,13 +2,16 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/keyrotor/keyrotor/core/engine"
 	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/outage"
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
 	"github.com/keyrotor/keyrotor/core/wrapping"
@@ -20,38 +23,44 @@ type inProcess struct{ provider.KeyManager }
 
 func (inProcess) Info() provider.Info { return local.Info("in-process") }
 
-// A key is rotated, and what its old version encrypted is read and moved on.
+// example is an engine over a store and a key manager in a folder of their own.
 // Services let core.Open do the wiring.
-func Example() {
-	ctx := context.Background()
+func example(ctx context.Context, c engine.Config) (e *engine.Engine, cleanup func()) {
 	dir, err := os.MkdirTemp("", "keyrotor-example-")
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
 	st, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(dir, "keyrotor.db")})
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer st.Close()
 	km, err := local.New(ctx, provider.Config{Body: provider.Body{
 		Attributes: map[string]any{"path": filepath.Join(dir, "keyrotor.kek")},
 	}})
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer km.Close()
 	if _, err := km.(provider.KeyCreator).CreateKey(ctx, provider.CreateKeyRequest{}); err != nil {
 		log.Fatal(err)
 	}
-	e, err := engine.New(engine.Config{
-		Store: st, Actor: "example@host",
-		KeyManager: func(string) (wrapping.KeyManager, error) { return inProcess{km}, nil },
-	})
+	c.Store, c.Actor = st, "example@host"
+	c.KeyManager = func(string) (wrapping.KeyManager, error) { return inProcess{km}, nil }
+	e, err = engine.New(c)
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer e.Close(ctx)
+	return e, func() {
+		if err := errors.Join(e.Close(ctx), km.Close(), st.Close(), os.RemoveAll(dir)); err != nil {
+			log.Fatal(err)
+		}
+	}
+}
+
+// A key is rotated, and what its old version encrypted is read and moved on.
+func Example() {
+	ctx := context.Background()
+	e, cleanup := example(ctx, engine.Config{})
+	defer cleanup()
 
 	if _, err := e.CreateKey(ctx, "payments", keyring.Settings{WrapWith: []string{"local"}}, ""); err != nil {
 		log.Fatal(err)
@@ -72,4 +81,21 @@ func Example() {
 	// keyrotor:payments:v1:…
 	// s3cret <nil>
 	// keyrotor:payments:v2:… true <nil>
+}
+
+// What a health check or a metric asks.
+func ExampleEngine_KeyManagers() {
+	ctx := context.Background()
+	e, cleanup := example(ctx, engine.Config{
+		Budget: func(string) outage.Budget { return outage.Budget{TTL: 30 * time.Minute, Grace: 24 * time.Hour} },
+	})
+	defer cleanup()
+	if _, err := e.CreateKey(ctx, "payments", keyring.Settings{WrapWith: []string{"local"}}, ""); err != nil {
+		log.Fatal(err)
+	}
+	for _, s := range e.KeyManagers() {
+		fmt.Println(s.Provider, s.State, s.Keys, time.Since(s.LastSuccess) < time.Minute)
+	}
+	// Output:
+	// local ok [payments] true
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/outage"
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store"
 )
@@ -20,6 +21,10 @@ type key struct {
 	prefix uint64 // of the id
 	store  keyring.StoreID
 	ring   *keyring.Ring
+	// budget is how long the key goes on without its key manager.
+	budget outage.Budget
+	// closed are versions that the monitor closed, and that were not opened since.
+	closed map[uint32]bool
 	// tampered is set while the stored record does not match its history.
 	tampered atomic.Pointer[error]
 
@@ -42,9 +47,9 @@ type key struct {
 	alarmed sync.Map
 }
 
-func newKey(stored store.Key, id keyring.StoreID) *key {
+func newKey(stored store.Key, id keyring.StoreID, b outage.Budget) *key {
 	k := &key{
-		name: stored.Name, prefix: stored.ID.Prefix(), store: id, ring: keyring.NewRing(&stored.Record),
+		name: stored.Name, prefix: stored.ID.Prefix(), store: id, ring: keyring.NewRing(&stored.Record), budget: b,
 		refreshing: newGate(), leasing: newGate(),
 	}
 	k.update(stored)
@@ -122,6 +127,7 @@ func (e *Engine) refreshTo(ctx context.Context, k *key, revision uint64) error {
 	}
 	k.update(stored)
 	k.revision.Store(revision)
+	e.monitor.recordChanged(k)
 	return nil
 }
 
@@ -136,10 +142,17 @@ func (e *Engine) announced(r rotation.Result, opened *keyring.Cipher) {
 	ctx, cancel := context.WithTimeout(context.Background(), changeTimeout)
 	defer cancel()
 	e.adopt(ctx, k, r.Key)
-	if err := k.ring.SetCipher(opened); err != nil {
-		e.log.Warn("opened version not kept", "key", k.name, "error", err)
+	if v, ok := r.Key.Version(opened.Version()); ok { // its wraps were proved a moment ago
+		if err := e.keep(k, opened, e.clock.Now(), v.Wraps...); err != nil {
+			e.log.Warn("opened version not kept", "key", k.name, "error", err)
+		}
 	}
 	e.dropStaleLease(ctx, k)
+}
+
+// binding is what a version's root and wraps are bound to.
+func (k *key) binding(v *keyring.Version) keyring.Binding {
+	return keyring.Binding{Store: k.store, Key: k.ring.Record().ID, Version: v.Number, Algorithm: v.Algorithm}
 }
 
 // adopt takes over what this process committed. The record is read again, since it may
@@ -149,6 +162,7 @@ func (e *Engine) adopt(ctx context.Context, k *key, committed store.Key) {
 		e.log.Warn("the change is committed, and could not be read back yet", "key", k.name, "error", err)
 		k.update(committed)
 		k.revision.Store(0) // look again soon
+		e.monitor.recordChanged(k)
 	}
 }
 

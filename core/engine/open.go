@@ -32,15 +32,15 @@ func (e *Engine) open(ctx context.Context, k *key, number uint32) (*keyring.Ciph
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openTimeout)
 		defer cancel()
-		c, err := e.unwrap(ctx, k, number)
+		u, err := e.unwrap(ctx, k, number)
 		if err == nil {
-			err = k.ring.SetCipher(c)
+			err = e.keep(k, u.cipher, u.began, u.wrap)
 		}
 		if err != nil && ctx.Err() != nil {
 			// Nobody's context is over, so it is no context's error.
 			err = provider.Errorf(provider.Unavailable, "no answer within %s: %v", openTimeout, err)
 		}
-		return c, err
+		return u.cipher, err
 	})
 	select {
 	case a := <-answer:
@@ -53,62 +53,81 @@ func (e *Engine) open(ctx context.Context, k *key, number uint32) (*keyring.Ciph
 	}
 }
 
+// keep puts an opened version into the ring, for as long as a KEK stands behind it:
+// now it is those of the wraps that were opened for it since began.
+func (e *Engine) keep(k *key, c *keyring.Cipher, began time.Time, opened ...keyring.Wrap) error {
+	if err := k.ring.SetCipher(c); err != nil {
+		return err
+	}
+	v, ok := k.ring.Record().Version(c.Version())
+	if !ok {
+		return k.ring.Record().CheckDecrypt(c.Version())
+	}
+	return e.monitor.opened(k, v, began, opened...)
+}
+
 // unwrapped is the outcome of one wrap.
 type unwrapped struct {
-	cipher   *keyring.Cipher
-	provider string
-	err      error
+	cipher *keyring.Cipher
+	wrap   keyring.Wrap
+	began  time.Time
+	err    error
 }
 
 // unwrap tries a version's wraps: the next one when one fails, or does not answer
 // for a while. The first that matches the key check value wins; what a provider
-// says counts for nothing else.
-func (e *Engine) unwrap(ctx context.Context, k *key, number uint32) (*keyring.Cipher, error) {
+// says counts for nothing else. Those of which the monitor knows that they fail are
+// not tried.
+func (e *Engine) unwrap(ctx context.Context, k *key, number uint32) (unwrapped, error) {
 	rec := k.ring.Record()
 	v, ok := rec.Version(number)
 	if !ok {
-		return nil, rec.CheckDecrypt(number)
+		return unwrapped{}, rec.CheckDecrypt(number)
 	}
 	if len(v.Wraps) == 0 {
-		return nil, fmt.Errorf("%w: version %d of key %q has no wrap left in the store", keyring.ErrIntegrity, number, k.name)
+		return unwrapped{}, fmt.Errorf("%w: version %d of key %q has no wrap left in the store", keyring.ErrIntegrity, number, k.name)
+	}
+	wraps, errs := e.monitor.askable(k, v.Wraps)
+	if len(wraps) == 0 {
+		return unwrapped{}, fmt.Errorf("open version %d of key %q: %w", number, k.name, errors.Join(errs...))
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // of those that lost
-	answers := make(chan unwrapped, len(v.Wraps))
+	answers := make(chan unwrapped, len(wraps))
 	hedge := e.clock.NewTimer(hedgeAfter)
 	defer hedge.Stop()
-	tried := 0
+	tried, failed := 0, 0
 	try := func() {
 		hedge.Reset(hedgeAfter)
-		w := v.Wraps[tried]
+		w := wraps[tried]
 		tried++
 		go func() {
+			began := e.clock.Now()
 			c, err := e.unwrapOne(ctx, k, v, w)
-			answers <- unwrapped{c, w.Provider, err}
+			answers <- unwrapped{c, w, began, err}
 		}()
 	}
 	try()
-	var errs []error
-	for len(errs) < len(v.Wraps) {
+	for failed < len(wraps) {
 		select {
 		case a := <-answers:
 			if a.err == nil {
-				return a.cipher, nil
+				return a, nil
 			}
-			e.log.Warn("wrap does not open", "key", k.name, "version", number, "provider", a.provider, "error", a.err)
+			e.log.Warn("wrap does not open", "key", k.name, "version", number, "provider", a.wrap.Provider, "error", a.err)
 			errs = append(errs, a.err)
-			if len(errs) == tried && tried < len(v.Wraps) {
+			if failed++; failed == tried && tried < len(wraps) {
 				try()
 			}
 		case <-hedge.Chan():
-			if tried < len(v.Wraps) {
+			if tried < len(wraps) {
 				try()
 			}
 		case <-ctx.Done():
-			return nil, fmt.Errorf("open version %d of key %q: %w", number, k.name, errors.Join(append(errs, ctx.Err())...))
+			return unwrapped{}, fmt.Errorf("open version %d of key %q: %w", number, k.name, errors.Join(append(errs, ctx.Err())...))
 		}
 	}
-	return nil, fmt.Errorf("open version %d of key %q: %w", number, k.name, errors.Join(errs...))
+	return unwrapped{}, fmt.Errorf("open version %d of key %q: %w", number, k.name, errors.Join(errs...))
 }
 
 func (e *Engine) unwrapOne(ctx context.Context, k *key, v *keyring.Version, w keyring.Wrap) (*keyring.Cipher, error) {
@@ -116,9 +135,10 @@ func (e *Engine) unwrapOne(ctx context.Context, k *key, v *keyring.Version, w ke
 	if err != nil {
 		return nil, err
 	}
-	binding := keyring.Binding{Store: k.store, Key: k.ring.Record().ID, Version: v.Number, Algorithm: v.Algorithm}
+	binding := k.binding(v)
 	root, err := wrapping.Open(ctx, km, binding, w, v.KCV)
 	if err != nil {
+		e.monitor.failed(kekOf(w), w.KEKVersion, err)
 		return nil, err
 	}
 	defer root.Wipe()
