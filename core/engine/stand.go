@@ -243,13 +243,12 @@ func (e *Engine) revalidate(ctx context.Context, w wrapOf) error {
 func (m *monitor) status() []KeyManagerStatus {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := m.clock.Now()
 	var list []KeyManagerStatus
 	if m.stopped {
 		return nil
 	}
 	for _, kek := range m.keks {
-		list = append(list, kek.Status(now))
+		list = append(list, kek.Status())
 	}
 	slices.SortFunc(list, func(a, b KeyManagerStatus) int {
 		return cmp.Or(cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.KEKID, b.KEKID))

@@ -144,8 +144,8 @@ type Status struct {
 	Keys []string
 }
 
-// Status answers how it stands now.
-func (k *KEK) Status(now time.Time) Status {
+// Status answers how it stood at the last Advance.
+func (k *KEK) Status() Status {
 	s := Status{
 		Provider: k.id.Provider, KEKID: k.id.KEK, State: OK, LastSuccess: k.opened,
 		Keys: slices.Sorted(maps.Keys(k.budgets)),
@@ -161,7 +161,7 @@ func (k *KEK) Status(now time.Time) Status {
 	}
 	s.State, s.Since, s.Code = Degraded, k.outage.entered, provider.CodeOf(k.failure.err)
 	s.Until = k.base().Add(k.first.total())
-	if k.isSpent(now, k.first) {
+	if len(k.spent) > 0 {
 		s.State = Exhausted
 	}
 	return s

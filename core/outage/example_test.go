@@ -47,7 +47,7 @@ func ExampleKEK() {
 	}
 	err := kek.Barred(now, "payments", budget, "3")
 	fmt.Println(errors.Is(err, outage.ErrBudget), errors.Is(err, provider.Unavailable))
-	fmt.Println(kek.Status(now).State)
+	fmt.Println(kek.Status().State)
 	// Output:
 	// 09:00:00 entered UNAVAILABLE [payments]
 	// 09:30:00 spent UNAVAILABLE [payments]

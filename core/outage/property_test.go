@@ -88,7 +88,7 @@ func TestAnyCourse(t *testing.T) {
 			case m.failing:
 				want = Degraded
 			}
-			if s := k.Status(now); s.State != want {
+			if s := k.Status(); s.State != want {
 				t.Fatalf("status %+v, want %s", s, want)
 			}
 		}

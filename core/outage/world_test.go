@@ -96,7 +96,7 @@ func (w *world) wantChanges(want ...string) {
 
 func (w *world) wantState(want State) {
 	w.t.Helper()
-	if got := w.k.Status(w.now); got.State != want {
+	if got := w.k.Status(); got.State != want {
 		w.t.Errorf("after %s it is %s, want %s", w.at(), got.State, want)
 	}
 }
