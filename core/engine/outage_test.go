@@ -15,104 +15,10 @@ import (
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/outage"
 	"github.com/keyrotor/keyrotor/core/provider"
-	"github.com/keyrotor/keyrotor/core/rewrap"
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/wrapping"
 	"github.com/keyrotor/keyrotor/testing/faults"
 )
-
-// Times in this file are the bubble's clock, not ours.
-
-// answering lets every call of a key manager fail with a code.
-func answering(km *faults.KeyManager, code provider.Code) {
-	km.Before(func(context.Context, string) error { return provider.Errorf(code, "on purpose") })
-}
-
-// pass lets time pass, and what it brings be done.
-func pass(d time.Duration) {
-	time.Sleep(d)
-	synctest.Wait()
-}
-
-// status is the state of the only KEK.
-func status(t *testing.T, e *engine.Engine) engine.KeyManagerStatus {
-	t.Helper()
-	list := e.KeyManagers()
-	if len(list) != 1 {
-		t.Fatalf("%d key managers: %+v", len(list), list)
-	}
-	return list[0]
-}
-
-func wantStatus(t *testing.T, e *engine.Engine, want outage.State) {
-	t.Helper()
-	if s := status(t, e); s.State != want {
-		t.Errorf("it is %+v, want %s", s, want)
-	}
-}
-
-// wantWorks reads and writes.
-func wantWorks(t *testing.T, e *engine.Engine, token []byte) {
-	t.Helper()
-	mustDecrypt(t, e, token, "", "x")
-	mustDecrypt(t, e, encrypt(t, e, "y", ""), "", "y")
-}
-
-// wantFails reads and writes, and neither may reach the key manager.
-func wantFails(t *testing.T, e *engine.Engine, km *faults.KeyManager, token []byte, want ...error) {
-	t.Helper()
-	before := km.Calls.Load()
-	_, err := e.Decrypt(t.Context(), token, nil)
-	_, err2 := e.Encrypt(t.Context(), "payments", nil, nil)
-	for _, err := range []error{err, err2} {
-		for _, want := range want {
-			if !errors.Is(err, want) {
-				t.Errorf("%v; want %v", err, want)
-			}
-		}
-	}
-	if calls := km.Calls.Load() - before; calls != 0 {
-		t.Errorf("they took %d calls", calls)
-	}
-}
-
-// told are the events about key managers, oldest first: type, code and what is special.
-func (b *bench) told(t *testing.T) (list []string, events []history.Event) {
-	t.Helper()
-	page, err := b.store.Events(t.Context(), history.Query{Limit: store.MaxEvents})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, raw := range slices.Backward(page.Events) {
-		e, err := history.Decode(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if e.Type != history.Degraded && e.Type != history.Recovered {
-			continue
-		}
-		text := e.Provider + " " + string(e.Type)
-		if e.ErrorCode != "" {
-			text += " " + e.ErrorCode
-		}
-		for _, detail := range []string{"revoked", "unused"} {
-			if e.Details[detail] != "" {
-				text += " " + detail
-			}
-		}
-		list, events = append(list, text), append(events, e)
-	}
-	return list, events
-}
-
-func (b *bench) wantTold(t *testing.T, want ...string) []history.Event {
-	t.Helper()
-	list, events := b.told(t)
-	if !slices.Equal(list, want) {
-		t.Errorf("the history has %q, want %q", list, want)
-	}
-	return events
-}
 
 // TestOutageWithinGrace: a key manager that is away for longer than ttl and comes back
 // in time costs nobody anything, and stands in the history.
@@ -200,93 +106,6 @@ func TestOutageBeyondGrace(t *testing.T) {
 		wantWorks(t, e, token)
 		wantStatus(t, e, outage.OK)
 		b.wantTold(t, "p degraded PLUGIN_CRASHED", "p recovered")
-	})
-}
-
-// TestRevocation: access that was taken away ends within seconds of being noticed, in
-// the key manager's words, and gives the uses back.
-func TestRevocation(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		e := b.engine(t)
-		create(t, e, "payments", 0)
-		token := encrypt(t, e, "x", "")
-		answering(b.km, provider.Denied)
-		pass(time.Hour + 4*time.Second)
-		wantWorks(t, e, token) // it was refused once
-		b.wantTold(t)
-		pass(2 * time.Second)
-		wantFails(t, e, b.km, token, provider.Denied)
-		if _, err := e.Decrypt(t.Context(), token, nil); errors.Is(err, engine.ErrOutageBudget) || !strings.Contains(err.Error(), "on purpose") {
-			t.Errorf("%v", err)
-		}
-		if leased, err := b.store.Leased(t.Context(), "payments", 1); err != nil || leased != 0 {
-			t.Errorf("%d uses are held, %v", leased, err)
-		}
-		wantStatus(t, e, outage.Revoked)
-		answering(b.km, provider.Unavailable)
-		pass(3 * time.Hour)
-		wantFails(t, e, b.km, token, provider.Denied)
-		b.km.Before(nil)
-		pass(91 * time.Second)
-		wantWorks(t, e, token)
-		events := b.wantTold(t, "p degraded DENIED revoked", "p recovered revoked")
-		if first := events[0]; first.KEKVersion != "1" || first.Details["until"] != "" || first.Details["ttl"] != "" || first.Operation != events[1].Operation {
-			t.Errorf("%+v", first)
-		}
-	})
-}
-
-// TestRefusedOnce: one refusal takes nothing away.
-func TestRefusedOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		e := b.engine(t)
-		create(t, e, "payments", 0)
-		token := encrypt(t, e, "x", "")
-		b.km.Calls.Store(0)
-		b.km.Before(func(context.Context, string) error {
-			if b.km.Calls.Load() == 1 {
-				return provider.Errorf(provider.Denied, "once")
-			}
-			return nil
-		})
-		pass(90 * time.Minute)
-		wantWorks(t, e, token)
-		b.wantTold(t)
-		if calls := b.km.Calls.Load(); calls != 2 {
-			t.Errorf("%d calls", calls)
-		}
-	})
-}
-
-// TestRefusalsOfOtherCalls: those that rotations and readers get count, too.
-func TestRefusalsOfOtherCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		e := b.engine(t)
-		create(t, e, "payments", 0)
-		token := encrypt(t, e, "x", "")
-		b.km.Before(func(_ context.Context, call string) error {
-			if call == "Unwrap" {
-				return provider.Errorf(provider.InvalidState, "disabled")
-			}
-			return nil
-		})
-		pass(time.Minute)
-		if _, err := e.Rotate(t.Context(), "payments", keyring.ReasonManual, ""); !errors.Is(err, provider.InvalidState) {
-			t.Fatal(err)
-		}
-		wantWorks(t, e, token)
-		pass(6 * time.Second)
-		wantFails(t, e, b.km, token, provider.InvalidState)
-		b.wantTold(t, "p degraded INVALID_STATE revoked")
-		// Whoever is let in again says so.
-		b.km.Before(nil)
-		rotate(t, e)
-		wantWorks(t, e, token)
-		synctest.Wait()
-		b.wantTold(t, "p degraded INVALID_STATE revoked", "p recovered revoked")
 	})
 }
 
@@ -388,33 +207,6 @@ func TestLastWrapHolds(t *testing.T) {
 		}
 		pass(6 * time.Second)
 		wantFails(t, e, first, token, engine.ErrOutageBudget)
-	})
-}
-
-// TestRevokedBesideUnproven: a second key manager that has not opened anything yet
-// keeps nothing open; it is asked by whoever needs it.
-func TestRevokedBesideUnproven(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		_, first, second, token := b.twoWraps(t)
-		e := b.engineOn(t, b.store, map[string]*faults.KeyManager{"a": first, "b": second})
-		mustDecrypt(t, e, token, "", "x")
-		answering(first, provider.Denied)
-		answering(second, provider.Unavailable)
-		pass(time.Hour + 10*time.Second)
-		_, err := e.Decrypt(t.Context(), token, nil)
-		if !errors.Is(err, provider.Denied) || !strings.Contains(err.Error(), string(provider.Unavailable)) || errors.Is(err, engine.ErrOutageBudget) {
-			t.Errorf("neither is to be had: %v", err)
-		}
-		second.Before(nil)
-		wantWorks(t, e, token)
-		synctest.Wait()
-		if list := e.KeyManagers(); len(list) != 2 || list[0].State != outage.Revoked || list[1].State != outage.OK {
-			t.Errorf("%+v", list)
-		}
-		answering(second, provider.Unavailable)
-		pass(90 * time.Minute)
-		wantWorks(t, e, token)
 	})
 }
 
@@ -588,56 +380,5 @@ func TestStoreDown(t *testing.T) {
 			t.Errorf("Close: %v", err)
 		}
 		b.wantTold(t, "p degraded UNAVAILABLE", "p recovered", "p degraded UNAVAILABLE")
-	})
-}
-
-// TestLyingKeyManager: what opens to another root proves nothing, and takes nothing
-// away before the budget is spent.
-func TestLyingKeyManager(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		e := b.engine(t)
-		create(t, e, "payments", 0)
-		token := encrypt(t, e, "x", "")
-		b.km.OnUnwrap(func(r []provider.UnwrapResult) { r[0].Plaintext = keyring.GenerateRoot().Bytes })
-		pass(time.Hour + time.Minute)
-		wantWorks(t, e, token)
-		b.wantTold(t, "p degraded INTEGRITY")
-		pass(time.Hour)
-		wantFails(t, e, b.km, token, engine.ErrOutageBudget, provider.Integrity)
-	})
-}
-
-// TestMovedWrap: a wrap that another process replaced is refused rightly, and it is not
-// about access.
-func TestMovedWrap(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		first, second := faults.NewLocal(t), faults.NewLocal(t)
-		managers := map[string]*faults.KeyManager{"a": first, "b": second}
-		e := b.engineOn(t, b.store, managers)
-		if _, err := e.CreateKey(t.Context(), "payments", keyring.Settings{WrapWith: []string{"a"}}, ""); err != nil {
-			t.Fatal(err)
-		}
-		token := encrypt(t, e, "x", "")
-		pass(time.Hour - time.Second)
-		mover, err := rewrap.New(rewrap.Config{Store: b.store, Actor: "other@host", KeyManager: func(name string) (wrapping.KeyManager, error) {
-			return managers[name], nil
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := mover.Migrate(t.Context(), rewrap.MigrationRequest{Keys: []string{"payments"}, From: "a", To: "b"}); err != nil {
-			t.Fatal(err)
-		}
-		answering(first, provider.NotFoundKey)
-		pass(10 * time.Second)
-		wantWorks(t, e, token)
-		pass(3 * time.Hour)
-		wantWorks(t, e, token)
-		b.wantTold(t)
-		if s := status(t, e); s.Provider != "b" || s.State != outage.OK || s.LastSuccess.IsZero() {
-			t.Errorf("%+v", s)
-		}
 	})
 }

@@ -203,6 +203,40 @@ quarantined, from there back, and to destroyed. Attempts to decrypt with a quara
 version are refused and counted: one is enough to stop its destruction.`,
 		},
 		{
+			Use:   "outages",
+			Short: "How long a key works while its key manager is down",
+			Long: `A process goes on with what it has opened while a key manager does not answer. For
+how long, the cache block of a key says, or the default of one hour and one hour:
+
+  key "payments" {
+    cache {
+      ttl   = "1h"   # from 1s to 7d
+      grace = "1h"   # from 0s to 30d
+    }
+  }
+
+Both count from the last time that the key-encryption key opened something for this
+process. Each such key opens a wrap again once in ttl, in the background; of several
+keys under it, the smallest ttl counts.
+
+  within ttl       nothing is noticed
+  until ttl+grace  everything works; the history has an event 'degraded', and it is
+                   tried again until there is one 'recovered'
+  after that       reads and writes fail at once, with an error that names the
+                   provider, unless another provider wraps the version, too; they work
+                   again by themselves when the key manager answers
+
+A key manager that answers, and says no, is another matter: rights that were taken
+away, a key that was disabled or is gone (DENIED, INVALID_STATE, NOT_FOUND_KEY,
+NOT_FOUND_VERSION). If it says so twice within a minute, what only it opens is closed
+at once, without grace. That shows when the key is asked, so within ttl.
+
+Everything else lets the time run: also a credential that is wrong or expired, which
+is mostly an accident of its renewal, but may have been revoked.
+
+  keyrotor history list --type degraded`,
+		},
+		{
 			Use:   "environment",
 			Short: "The environment variables that matter",
 			Long: `  KEYROTOR_CONFIG      the config file where --config names none

@@ -152,6 +152,8 @@ func eventRow(e history.Event) []string {
 // what says what an event did, where its type leaves that open.
 func what(e history.Event) string {
 	switch {
+	case e.Type == history.Degraded || e.Type == history.Recovered:
+		return aboutProvider(e)
 	case e.ErrorCode != "":
 		return "error " + e.ErrorCode
 	case e.Details["from"] != "" && e.Details["to"] != "":
@@ -163,6 +165,27 @@ func what(e history.Event) string {
 	default:
 		return ""
 	}
+}
+
+// aboutProvider is what an event about a key manager says.
+func aboutProvider(e history.Event) string {
+	text := "provider " + e.Provider
+	if e.Details["revoked"] != "" {
+		text += ", access"
+		if e.KEKVersion != "" {
+			text += " to version " + e.KEKVersion + " of its key"
+		}
+	}
+	if e.ErrorCode != "" {
+		text += ", error " + e.ErrorCode
+	}
+	if until := e.Details["until"]; until != "" {
+		text += ", works until " + until
+	}
+	if e.Details["unused"] != "" {
+		text += ", not needed any more"
+	}
+	return text
 }
 
 func dash(s string) string {

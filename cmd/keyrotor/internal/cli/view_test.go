@@ -236,3 +236,21 @@ func TestAsksForJSON(t *testing.T) {
 		}
 	}
 }
+
+func TestEventsAboutProviders(t *testing.T) {
+	for want, e := range map[string]history.Event{
+		"provider aws, error UNAVAILABLE, works until 2026-03-01T10:00:00Z": {
+			Type: history.Degraded, Provider: "aws", ErrorCode: "UNAVAILABLE", Details: map[string]string{"until": "2026-03-01T10:00:00Z"},
+		},
+		"provider aws, access to version 7 of its key, error DENIED": {
+			Type: history.Degraded, Provider: "aws", ErrorCode: "DENIED", KEKVersion: "7", Details: map[string]string{"revoked": "true"},
+		},
+		"provider aws, access":              {Type: history.Recovered, Provider: "aws", Details: map[string]string{"revoked": "true"}},
+		"provider aws, not needed any more": {Type: history.Recovered, Provider: "aws", Details: map[string]string{"unused": "true"}},
+		"provider aws":                      {Type: history.Recovered, Provider: "aws"},
+	} {
+		if got := what(e); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -1,0 +1,183 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyrotor/keyrotor/core/engine"
+	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/outage"
+	"github.com/keyrotor/keyrotor/core/provider"
+	"github.com/keyrotor/keyrotor/core/rewrap"
+	"github.com/keyrotor/keyrotor/core/wrapping"
+	"github.com/keyrotor/keyrotor/testing/faults"
+)
+
+// TestRevocation: access that was taken away ends within seconds of being noticed, in
+// the key manager's words, and gives the uses back.
+func TestRevocation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		e := b.engine(t)
+		create(t, e, "payments", 0)
+		token := encrypt(t, e, "x", "")
+		answering(b.km, provider.Denied)
+		pass(time.Hour + 4*time.Second)
+		wantWorks(t, e, token) // it was refused once
+		b.wantTold(t)
+		pass(2 * time.Second)
+		wantFails(t, e, b.km, token, provider.Denied)
+		if _, err := e.Decrypt(t.Context(), token, nil); errors.Is(err, engine.ErrOutageBudget) || !strings.Contains(err.Error(), "on purpose") {
+			t.Errorf("%v", err)
+		}
+		if leased, err := b.store.Leased(t.Context(), "payments", 1); err != nil || leased != 0 {
+			t.Errorf("%d uses are held, %v", leased, err)
+		}
+		wantStatus(t, e, outage.Revoked)
+		answering(b.km, provider.Unavailable)
+		pass(3 * time.Hour)
+		wantFails(t, e, b.km, token, provider.Denied)
+		b.km.Before(nil)
+		pass(91 * time.Second)
+		wantWorks(t, e, token)
+		events := b.wantTold(t, "p degraded DENIED revoked", "p recovered revoked")
+		if first := events[0]; first.KEKVersion != "1" || first.Details["until"] != "" || first.Details["ttl"] != "" || first.Operation != events[1].Operation {
+			t.Errorf("%+v", first)
+		}
+	})
+}
+
+// TestRefusedOnce: one refusal takes nothing away.
+func TestRefusedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		e := b.engine(t)
+		create(t, e, "payments", 0)
+		token := encrypt(t, e, "x", "")
+		b.km.Calls.Store(0)
+		b.km.Before(func(context.Context, string) error {
+			if b.km.Calls.Load() == 1 {
+				return provider.Errorf(provider.Denied, "once")
+			}
+			return nil
+		})
+		pass(90 * time.Minute)
+		wantWorks(t, e, token)
+		b.wantTold(t)
+		if calls := b.km.Calls.Load(); calls != 2 {
+			t.Errorf("%d calls", calls)
+		}
+	})
+}
+
+// TestRefusalsOfOtherCalls: those that rotations and readers get count, too.
+func TestRefusalsOfOtherCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		e := b.engine(t)
+		create(t, e, "payments", 0)
+		token := encrypt(t, e, "x", "")
+		b.km.Before(func(_ context.Context, call string) error {
+			if call == "Unwrap" {
+				return provider.Errorf(provider.InvalidState, "disabled")
+			}
+			return nil
+		})
+		pass(time.Minute)
+		if _, err := e.Rotate(t.Context(), "payments", keyring.ReasonManual, ""); !errors.Is(err, provider.InvalidState) {
+			t.Fatal(err)
+		}
+		wantWorks(t, e, token)
+		pass(6 * time.Second)
+		wantFails(t, e, b.km, token, provider.InvalidState)
+		b.wantTold(t, "p degraded INVALID_STATE revoked")
+		// Whoever is let in again says so.
+		b.km.Before(nil)
+		rotate(t, e)
+		wantWorks(t, e, token)
+		synctest.Wait()
+		b.wantTold(t, "p degraded INVALID_STATE revoked", "p recovered revoked")
+	})
+}
+
+// TestRevokedBesideUnproven: a second key manager that has not opened anything yet
+// keeps nothing open; it is asked by whoever needs it.
+func TestRevokedBesideUnproven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		_, first, second, token := b.twoWraps(t)
+		e := b.engineOn(t, b.store, map[string]*faults.KeyManager{"a": first, "b": second})
+		mustDecrypt(t, e, token, "", "x")
+		answering(first, provider.Denied)
+		answering(second, provider.Unavailable)
+		pass(time.Hour + 10*time.Second)
+		_, err := e.Decrypt(t.Context(), token, nil)
+		if !errors.Is(err, provider.Denied) || !strings.Contains(err.Error(), string(provider.Unavailable)) || errors.Is(err, engine.ErrOutageBudget) {
+			t.Errorf("neither is to be had: %v", err)
+		}
+		second.Before(nil)
+		wantWorks(t, e, token)
+		synctest.Wait()
+		if list := e.KeyManagers(); len(list) != 2 || list[0].State != outage.Revoked || list[1].State != outage.OK {
+			t.Errorf("%+v", list)
+		}
+		answering(second, provider.Unavailable)
+		pass(90 * time.Minute)
+		wantWorks(t, e, token)
+	})
+}
+
+// TestLyingKeyManager: what opens to another root proves nothing, and takes nothing
+// away before the budget is spent.
+func TestLyingKeyManager(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		e := b.engine(t)
+		create(t, e, "payments", 0)
+		token := encrypt(t, e, "x", "")
+		b.km.OnUnwrap(func(r []provider.UnwrapResult) { r[0].Plaintext = keyring.GenerateRoot().Bytes })
+		pass(time.Hour + time.Minute)
+		wantWorks(t, e, token)
+		b.wantTold(t, "p degraded INTEGRITY")
+		pass(time.Hour)
+		wantFails(t, e, b.km, token, engine.ErrOutageBudget, provider.Integrity)
+	})
+}
+
+// TestMovedWrap: a wrap that another process replaced is refused rightly, and it is not
+// about access.
+func TestMovedWrap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		first, second := faults.NewLocal(t), faults.NewLocal(t)
+		managers := map[string]*faults.KeyManager{"a": first, "b": second}
+		e := b.engineOn(t, b.store, managers)
+		if _, err := e.CreateKey(t.Context(), "payments", keyring.Settings{WrapWith: []string{"a"}}, ""); err != nil {
+			t.Fatal(err)
+		}
+		token := encrypt(t, e, "x", "")
+		pass(time.Hour - time.Second)
+		mover, err := rewrap.New(rewrap.Config{Store: b.store, Actor: "other@host", KeyManager: func(name string) (wrapping.KeyManager, error) {
+			return managers[name], nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := mover.Migrate(t.Context(), rewrap.MigrationRequest{Keys: []string{"payments"}, From: "a", To: "b"}); err != nil {
+			t.Fatal(err)
+		}
+		answering(first, provider.NotFoundKey)
+		pass(10 * time.Second)
+		wantWorks(t, e, token)
+		pass(3 * time.Hour)
+		wantWorks(t, e, token)
+		b.wantTold(t)
+		if s := status(t, e); s.Provider != "b" || s.State != outage.OK || s.LastSuccess.IsZero() {
+			t.Errorf("%+v", s)
+		}
+	})
+}
