@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/outage"
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/rewrap"
+	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/wrapping"
 	"github.com/keyrotor/keyrotor/testing/faults"
 )
@@ -148,19 +150,34 @@ func TestLyingKeyManager(t *testing.T) {
 	})
 }
 
+// deaf is a store that does not tell of changes while it is told to.
+type deaf struct {
+	store.Store
+	on *atomic.Bool
+}
+
+func (s deaf) Revision(ctx context.Context) (uint64, error) {
+	if s.on.Load() {
+		return 0, store.ErrBusy
+	}
+	return s.Store.Revision(ctx)
+}
+
 // TestMovedWrap: a wrap that another process replaced is refused rightly, and it is not
-// about access.
+// about access. It is looked for even if polling has not come across it.
 func TestMovedWrap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		first, second := faults.NewLocal(t), faults.NewLocal(t)
 		managers := map[string]*faults.KeyManager{"a": first, "b": second}
-		e := b.engineOn(t, b.store, managers)
+		var silent atomic.Bool
+		e := b.engineOn(t, deaf{b.store, &silent}, managers)
 		if _, err := e.CreateKey(t.Context(), "payments", keyring.Settings{WrapWith: []string{"a"}}, ""); err != nil {
 			t.Fatal(err)
 		}
 		token := encrypt(t, e, "x", "")
 		pass(time.Hour - time.Second)
+		silent.Store(true)
 		mover, err := rewrap.New(rewrap.Config{Store: b.store, Actor: "other@host", KeyManager: func(name string) (wrapping.KeyManager, error) {
 			return managers[name], nil
 		}})
@@ -170,8 +187,17 @@ func TestMovedWrap(t *testing.T) {
 		if _, err := mover.Migrate(t.Context(), rewrap.MigrationRequest{Keys: []string{"payments"}, From: "a", To: "b"}); err != nil {
 			t.Fatal(err)
 		}
-		answering(first, provider.NotFoundKey)
+		refused := 0
+		first.Before(func(context.Context, string) error {
+			if refused++; refused == 2 {
+				silent.Store(false)
+			}
+			return provider.Errorf(provider.NotFoundKey, "gone")
+		})
 		pass(10 * time.Second)
+		if refused != 2 {
+			t.Errorf("refused %d times", refused)
+		}
 		wantWorks(t, e, token)
 		pass(3 * time.Hour)
 		wantWorks(t, e, token)

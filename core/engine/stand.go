@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -194,26 +195,31 @@ func (o observed) Unwrap(ctx context.Context, items []provider.UnwrapItem) ([]pr
 func (m *monitor) prove(kek *kek, w wrapOf) {
 	m.tasks.Go(func() {
 		err := m.engine.revalidate(m.ctx, w)
-		if outage.Revokes(err) {
-			m.engine.lookAgain(m.ctx, w.key)
-		}
+		moved := outage.Revokes(err) && m.engine.moved(m.ctx, w)
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if m.ctx.Err() == nil { // else it was cut off, which says nothing
+		if moved {
+			kek.Withdrawn(m.clock.Now(), w.wrap.KEKVersion)
+		} else {
 			kek.Answered(m.clock.Now(), w.wrap.KEKVersion, err)
-			m.wake()
 		}
+		m.wake()
 	})
 }
 
-// lookAgain reads the record of a key anew one of whose wraps was refused: another
-// process may have moved that meanwhile. Nobody holds mu.
-func (e *Engine) lookAgain(ctx context.Context, k *key) {
+// moved reports whether a wrap that was refused is not in use any more: another process
+// may have moved it meanwhile, and disabled what it was under. Nobody holds mu.
+func (e *Engine) moved(ctx context.Context, w wrapOf) bool {
 	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
 	defer cancel()
-	if err := e.refreshIfChanged(ctx, k); err != nil {
-		e.log.Warn("the store does not tell whether a refused wrap is still in use", "key", k.name, "error", err)
+	if err := e.refreshIfChanged(ctx, w.key); err != nil {
+		e.log.Warn("the store does not tell whether a refused wrap is still in use", "key", w.key.name, "error", err)
+		return false
 	}
+	v, ok := w.key.ring.Record().Version(w.version.Number)
+	return !ok || !slices.ContainsFunc(v.Wraps, func(other keyring.Wrap) bool {
+		return kekOf(other) == kekOf(w.wrap) && bytes.Equal(other.Blob, w.wrap.Blob)
+	})
 }
 
 // revalidate opens a wrap for nothing but to see that it opens. Nobody holds mu.

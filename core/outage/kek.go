@@ -17,8 +17,6 @@ const (
 	// confirmWithin is how long a refusal waits for another one; after that it was a
 	// mishap.
 	confirmWithin = time.Minute
-	// sameMoment: refusals of calls that run side by side are one refusal.
-	sameMoment = time.Second
 	// maxPause is the longest that a key manager may ask for and get.
 	maxPause = 5 * time.Minute
 )
@@ -137,23 +135,35 @@ func (v *version) refusedAfter(began time.Time) bool {
 }
 
 // Failed is called with the error of any call that was to open a wrap, other than
-// those that were due. Refusals count, whoever was refused. The rest is for whoever
-// made the call: whether the key manager is away, shows at its turn.
+// those that were due. A refusal has it asked soon. The rest is for whoever made the
+// call: whether the key manager is away, shows at its turn.
 func (k *KEK) Failed(now time.Time, kekVersion string, err error) {
-	v := k.versions[kekVersion]
-	if v == nil || !Revokes(err) {
-		return
+	if v := k.versions[kekVersion]; v != nil && Revokes(err) && v.revoked == nil && !v.suspect(now) {
+		k.refuse(now, v, err)
 	}
-	f := &failure{err, now}
+}
+
+// suspect reports whether a refusal waits for another one.
+func (v *version) suspect(now time.Time) bool {
+	return v.refused != nil && now.Sub(v.refused.at) <= confirmWithin
+}
+
+// refuse notes a first refusal.
+func (k *KEK) refuse(now time.Time, v *version, err error) {
+	k.askOthers(now)
+	v.refused, v.askAt = &failure{err, now}, now.Add(confirmAfter)
+}
+
+// confirm takes a refusal of what was due, which is the second one if it was asked for
+// after the first. One alone may be a mishap, and what others were refused may be a wrap
+// that is not in use any more.
+func (k *KEK) confirm(now time.Time, v *version, err error) {
 	switch {
-	case v.revoked != nil:
-		v.revoked = f
-	case v.refused == nil || now.Sub(v.refused.at) > confirmWithin:
-		k.askOthers(now)
-		v.refused, v.askAt = f, now.Add(confirmAfter)
-	case now.Sub(v.refused.at) >= sameMoment:
-		v.refused, v.revoked = nil, f
+	case v.revoked != nil || v.suspect(now) && v.asked.After(v.refused.at):
+		v.refused, v.revoked = nil, &failure{err, now}
 		v.askAt = now.Add(v.retries.NextBackOff())
+	case !v.suspect(now):
+		k.refuse(now, v, err)
 	}
 }
 
@@ -161,7 +171,7 @@ func (k *KEK) Failed(now time.Time, kekVersion string, err error) {
 // the whole KEK. Where another one is refused already, they have been asked.
 func (k *KEK) askOthers(now time.Time) {
 	for _, v := range k.versions {
-		if v.refused != nil {
+		if v.suspect(now) {
 			return
 		}
 	}
@@ -221,6 +231,14 @@ func (k *KEK) turnAt() time.Time {
 	return k.base().Add(k.ttl)
 }
 
+// Withdrawn is called instead of Answered if it turns out that the wrap is not in use any
+// more, so that its answer means nothing.
+func (k *KEK) Withdrawn(now time.Time, kekVersion string) {
+	if v := k.versions[kekVersion]; v != nil {
+		v.asking, v.askAt = false, now
+	}
+}
+
 // Answered is called with the outcome of what was due.
 func (k *KEK) Answered(now time.Time, kekVersion string, err error) {
 	v := k.versions[kekVersion]
@@ -233,10 +251,7 @@ func (k *KEK) Answered(now time.Time, kekVersion string, err error) {
 		k.Opened(v.asked, now, kekVersion)
 		return
 	case Revokes(err):
-		again := v.revoked != nil
-		if k.Failed(now, kekVersion, err); again {
-			v.askAt = now.Add(v.retries.NextBackOff())
-		}
+		k.confirm(now, v, err)
 		return
 	case v.revoked != nil:
 		v.askAt = now.Add(pause(v.retries, err))

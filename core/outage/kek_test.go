@@ -165,48 +165,90 @@ func cond(b bool, yes, no error) error {
 	return no
 }
 
-// TestRefusedBySide: refusals that other calls get count, but not two of one moment.
+// TestRefusedBySide: that somebody is refused has it asked within seconds, and confirms
+// nothing.
 func TestRefusedBySide(t *testing.T) {
-	w := relying(t, hours, fine)
+	w := relying(t, hours, between(0, 20*time.Minute, nil))
 	w.until(10 * time.Minute)
 	for range 5 {
 		w.k.Failed(w.now, "1", errDenied)
+		w.now = w.now.Add(time.Second)
 	}
 	if err := w.barred(hours); err != nil {
-		t.Errorf("refused in one moment: %v", err)
+		t.Errorf("nobody looked: %v", err)
 	}
-	w.now = w.now.Add(2 * time.Second)
+	w.k.Failed(w.now, "7", errDenied) // that nothing here relies on
+	w.until(20 * time.Minute)
+	if !slices.Equal(w.asked, []string{"10m5s: 1"}) {
+		t.Errorf("asked %q", w.asked)
+	}
+	w.wantChanges()
+
+	w = relying(t, hours, between(0, 20*time.Minute, errDenied))
+	w.until(10 * time.Minute)
 	w.k.Failed(w.now, "1", errDenied)
-	if err := w.barred(hours); !errors.Is(err, errDenied) {
-		t.Errorf("refused again: %v", err)
-	}
-	w.k.Opened(w.now, w.now, "1")
+	w.until(10*time.Minute + 5*time.Second)
+	w.wantChanges("10m5s: entered revoked 1 DENIED: payments")
+	w.k.Opened(w.now, w.now, "1") // by somebody
+	w.advance()
 	if err := w.barred(hours); err != nil {
-		t.Errorf("and opened by somebody: %v", err)
+		t.Error(err)
 	}
-	w.k.Failed(w.now, "1", errDenied)
-	w.until(11 * time.Minute) // a question in between is answered
-	w.k.Failed(w.now, "1", errDenied)
-	if err := w.barred(hours); err != nil || len(w.asked) != 1 {
-		t.Errorf("refused, asked %q, and refused: %v", w.asked, err)
-	}
+}
+
+// TestOrderOfAnswers: what was asked before a refusal does not undo it, and does not
+// confirm it.
+func TestOrderOfAnswers(t *testing.T) {
+	w := relying(t, hours, between(0, 2*time.Hour, errDenied))
+	w.until(10 * time.Minute)
 	began := w.now
 	w.now = w.now.Add(time.Second)
 	w.k.Failed(w.now, "1", errDenied)
-	w.k.Opened(began, w.now, "1") // a late answer to what was asked before
-	w.now = w.now.Add(2 * time.Second)
-	w.k.Failed(w.now, "1", errDenied)
-	if err := w.barred(hours); !errors.Is(err, errDenied) {
-		t.Errorf("refused twice, with an old answer in between: %v", err)
-	}
+	w.k.Opened(began, w.now, "1")
+	w.until(10*time.Minute + 10*time.Second)
+	w.wantChanges("10m6s: entered revoked 1 DENIED: payments")
 	w.k.Opened(began, w.now, "1")
 	if err := w.barred(hours); !errors.Is(err, errDenied) {
-		t.Errorf("and an even later one: %v", err)
+		t.Errorf("after an old answer: %v", err)
 	}
-	w.k.Opened(w.now, w.now, "1")
-	w.k.Failed(w.now, "7", errDenied) // that nothing here relies on
-	w.until(30 * time.Minute)
+
+	w = relying(t, hours, fine)
+	w.now = start.Add(time.Hour)
+	w.k.Asked(w.now, "1")
+	w.now = w.now.Add(time.Second)
+	w.k.Failed(w.now, "1", errDenied)
+	w.k.Answered(w.now.Add(time.Second), "1", errDenied)
+	if err := w.barred(hours); err != nil {
+		t.Errorf("refused side by side: %v", err)
+	}
+}
+
+// TestWithdrawn: a refusal of a wrap that is not in use any more is none.
+func TestWithdrawn(t *testing.T) {
+	w := relying(t, hours, between(0, 2*time.Hour, errDenied))
+	w.now = start.Add(10 * time.Minute)
+	w.k.Failed(w.now, "1", errDenied)
+	w.now = w.now.Add(5 * time.Second)
+	if due := w.k.Due(w.now); len(due) != 1 {
+		t.Fatalf("due %q", due)
+	}
+	w.k.Asked(w.now, "1")
+	w.k.Withdrawn(w.now, "1")
+	if due := w.k.Due(w.now); len(due) != 1 {
+		t.Errorf("another wrap is not asked for: due %q", due)
+	}
+	w.k.Asked(w.now, "1")
+	w.k.Disregard()
+	w.k.Rely("payments", hours, "2")
+	w.k.Withdrawn(w.now, "1")
+	if next := w.k.Next(); next.After(w.now) {
+		t.Errorf("it looks again at %s", next)
+	}
+	w.advance()
 	w.wantChanges()
+	if w.k.Due(w.now) != nil {
+		t.Error("what nothing relies on is due")
+	}
 }
 
 // TestCodes: what each code does to a key that is asked for its hour.
