@@ -66,7 +66,7 @@ func yearPlans() []plan {
 		},
 	})
 	// Three weeks in which nothing changes.
-	freeze := must(policy.NewDatedWindow(yearStart.Add(20*day), yearStart.Add(41*day)))
+	freeze := must(policy.NewDatedWindow(must(policy.ParseDate("2026-01-21 00:30")), must(policy.ParseDate("2026-02-11 00:30")), nil))
 	inFreeze := func(t time.Time) bool { return !t.Before(yearStart.Add(20*day)) && t.Before(yearStart.Add(41*day)) }
 	add(plan{policy: must(policy.NewBlackout(must(policy.NewMaxAge(14*day)), freeze)), quiet: inFreeze})
 	add(plan{policy: must(policy.NewBlackout(must(policy.NewWeekly([]time.Weekday{time.Tuesday}, 3*60, nil)), freeze)), quiet: inFreeze})
