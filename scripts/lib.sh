@@ -56,6 +56,21 @@ fuzz_targets() {
 	done
 }
 
+# each_fuzz_target FOLDER FUNCTION calls FUNCTION PACKAGE TARGET FOLDER BINARY for every
+# target, having built each package's binary once, in FOLDER.
+each_fuzz_target() {
+	fuzz_targets >"$1/targets"
+	last='' built=0
+	while read -r package target folder; do
+		if [ "$package" != "$last" ]; then
+			built=$((built + 1)) last=$package
+			go test -c -fuzz . -o "$1/fuzz.$built.test" "$package"
+		fi
+		"$2" "$package" "$target" "$folder" "$1/fuzz.$built.test" </dev/null
+	done <"$1/targets"
+	rm -f "$1"/fuzz.*.test
+}
+
 # tools prints the folder that holds the tools which the nested module
 # scripts/tools/$1 pins; the other arguments name their packages. They are built
 # at first use and again when a version or Go itself changes.
