@@ -148,13 +148,13 @@ func (w *world) step() bool {
 			w.decide(p, k)
 		}
 	}
-	p.next = w.now + int64(time.Minute) + w.rng.Int64N(int64(2*time.Hour))
+	p.next = w.now + int64(time.Minute) + w.rng.Int64N(int64(4*time.Hour))
 	return true
 }
 
 // disturb lets clocks jump, processes fail, and an operator rotate a key by hand.
 func (w *world) disturb(p *process) {
-	switch n := w.rng.IntN(2000); {
+	switch n := w.rng.IntN(1000); {
 	case n < 4: // every three weeks or so
 		before := p.ahead
 		p.ahead = w.rng.Int64N(int64(12*time.Hour)) - int64(6*time.Hour)
@@ -242,7 +242,8 @@ func (w *world) ask(p *process, k *key) (policy.Decision, string) {
 	return d, k.policies[0].Name()
 }
 
-// serve is the store: a slot rotates a key once.
+// serve is the store: a slot rotates a key once. The real one refuses, too, what was
+// decided about a version that is the primary no longer; here slots have to do alone.
 func (w *world) serve(p *process, k *key, by string, d policy.Decision) bool {
 	row := slot{by, d.Slot}
 	if k.served[row] {

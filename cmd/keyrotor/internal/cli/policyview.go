@@ -21,10 +21,12 @@ type explainedView struct {
 type policyKeyView struct {
 	Name string `json:"name"`
 	// Version is the primary, 0 if there is none.
-	Version   uint32    `json:"version"`
-	Rotated   time.Time `json:"rotated,omitzero"`
-	Uses      uint64    `json:"uses"`
-	HardLimit uint64    `json:"hard_limit"`
+	Version uint32    `json:"version"`
+	Rotated time.Time `json:"rotated,omitzero"`
+	// Uses are those that policies count; those of re-encryption are in TotalUses only.
+	Uses      uint64 `json:"uses"`
+	TotalUses uint64 `json:"total_uses"`
+	HardLimit uint64 `json:"hard_limit"`
 	// Configured: the config has a policy for the key.
 	Configured bool           `json:"configured"`
 	Policies   []decisionView `json:"policies"`
@@ -58,8 +60,8 @@ func (a *app) explain(kr *core.Keyrotor, keys []policy.Key, now time.Time) error
 	view := explainedView{Time: now, Keys: make([]policyKeyView, 0, len(keys))}
 	for _, key := range keys {
 		k := policyKeyView{
-			Name: key.Name, Version: key.Version, Rotated: key.Rotated, Uses: key.Uses, HardLimit: key.HardLimit,
-			Configured: kr.Config.Key(key.Name).Rotation != nil,
+			Name: key.Name, Version: key.Version, Rotated: key.Rotated.UTC(), Uses: key.Uses, TotalUses: key.TotalUses,
+			HardLimit: key.HardLimit, Configured: kr.Config.Key(key.Name).Rotation != nil,
 		}
 		for _, p := range kr.Policies(key.Name) {
 			k.Policies = append(k.Policies, viewDecision(policy.Part{
