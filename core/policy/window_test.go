@@ -121,3 +121,36 @@ func TestRefusedWindows(t *testing.T) {
 		}
 	}
 }
+
+func FuzzDatedWindow(f *testing.F) {
+	f.Add("2026-12-20", "2027-01-02 12:00", int64(1800000000))
+	f.Add("2026-03-29 02:30", "2026-03-29 02:45", int64(1774746000))
+	f.Add("0000-01-01", "9999-12-31 23:59", int64(0))
+	f.Add("2026-02-30", "24:00", int64(1)<<62)
+	f.Fuzz(func(t *testing.T, from, to string, unix int64) {
+		start, err := ParseDate(from)
+		if err != nil {
+			return
+		}
+		if start.String() != from {
+			t.Fatalf("%q became %s", from, start)
+		}
+		end, err := ParseDate(to)
+		if err != nil {
+			return
+		}
+		now := time.Unix(unix, 0)
+		for _, name := range zones {
+			w, err := NewDatedWindow(start, end, zone(t, name))
+			if err != nil {
+				continue
+			}
+			if until, held := w.holding(now); held && !until.After(now) {
+				t.Fatalf("%s holds at %s until %s", w, now, until)
+			}
+			if _, held := w.holding(w.start); !held {
+				t.Fatalf("%s does not hold at its start", w)
+			}
+		}
+	})
+}

@@ -254,3 +254,45 @@ func TestEventsAboutProviders(t *testing.T) {
 		}
 	}
 }
+
+func TestAhead(t *testing.T) {
+	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	unless := start.AddDate(1, 0, 0)
+	for text, want := range map[string]time.Time{
+		"":                          unless,
+		"2027-03-01T12:00:00+02:00": time.Date(2027, 3, 1, 10, 0, 0, 0, time.UTC),
+		"2027-03-01":                time.Date(2027, 3, 1, 0, 0, 0, 0, time.UTC),
+		"36h":                       start.Add(36 * time.Hour),
+		"2w":                        start.AddDate(0, 0, 14),
+	} {
+		var f ahead
+		if text != "" {
+			if err := f.Set(text); err != nil {
+				t.Errorf("%q: %v", text, err)
+			}
+		}
+		if got := f.after(start, unless); !got.Equal(want) || f.String() != text {
+			t.Errorf("%q is %s, want %s", text, got, want)
+		}
+	}
+	for _, text := range []string{"soon", "-1h", "0d", "2026-02-30", "1y"} {
+		var f ahead
+		if err := f.Set(text); err == nil {
+			t.Errorf("%q is %s", text, f.after(start, unless))
+		}
+	}
+}
+
+func TestRoughly(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		90 * time.Second:                     "1 minute 30 seconds",
+		time.Hour + 90*time.Second:           "1 hour 1 minute",
+		47*time.Hour + 59*time.Minute + 59e9: "1 day 23 hours 59 minutes",
+		100*24*time.Hour + 59*time.Minute:    "100 days",
+		1000*24*time.Hour + 119*time.Minute:  "1,000 days 1 hour",
+	} {
+		if got := roughly(d); got != want {
+			t.Errorf("%s: %q, want %q", d, got, want)
+		}
+	}
+}
