@@ -35,6 +35,7 @@ func (o Opener) Examine(ctx context.Context, path string, deep bool) (report doc
 		report.Add(doctor.Config(path, nil, err)...)
 		for _, group := range []string{
 			doctor.GroupPlugins, doctor.GroupProvider, doctor.GroupStore, doctor.GroupKey, doctor.GroupHistory, doctor.GroupPending,
+			doctor.GroupRotation,
 		} {
 			report.Add(doctor.Skip(group, "the config cannot be read"))
 		}
@@ -257,7 +258,13 @@ func (x *examination) examineStore(ctx context.Context) {
 	for _, p := range x.file.Providers {
 		names = append(names, p.Name)
 	}
+	rotated := 0
+	for _, k := range x.file.Keys {
+		if k.Rotation != nil {
+			rotated++
+		}
+	}
 	x.stored = doctor.SQLite(ctx, x.file.Storage.Path, doctor.Circumstances{
-		Providers: names, FIPS: fips140.Enabled(), Deep: x.deep, Now: x.now,
+		Providers: names, Rotated: rotated, FIPS: fips140.Enabled(), Deep: x.deep, Now: x.now,
 	})
 }

@@ -34,6 +34,7 @@ const (
 	GroupKey      = "key"
 	GroupHistory  = "history"
 	GroupPending  = "pending"
+	GroupRotation = "rotation"
 	GroupProcess  = "process"
 )
 

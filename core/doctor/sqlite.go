@@ -15,6 +15,8 @@ import (
 type Circumstances struct {
 	// Providers are the names that the config has.
 	Providers []string
+	// Rotated is for how many keys the config has policies.
+	Rotated int
 	// FIPS: this process is in FIPS 140 mode.
 	FIPS bool
 	// Deep has the database compared with its indexes.
@@ -56,11 +58,11 @@ func SQLite(ctx context.Context, path string, c Circumstances) Stored {
 	keys, wraps := Keys(ctx, contents, c)
 	events, lineage := History(ctx, contents, c.Now)
 	return Stored{
-		Findings: slices.Concat(findings, keys, events, Pending(ctx, contents, c.Now)),
+		Findings: slices.Concat(findings, keys, events, Pending(ctx, contents, c.Now), Rotation(ctx, contents, c.Rotated, c.Now)),
 		Wraps:    wraps, Lineage: lineage,
 	}
 }
 
 func skipContents(why string) []Finding {
-	return []Finding{Skip(GroupKey, why), Skip(GroupHistory, why), Skip(GroupPending, why)}
+	return []Finding{Skip(GroupKey, why), Skip(GroupHistory, why), Skip(GroupPending, why), Skip(GroupRotation, why)}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/keyrotor/keyrotor/core/rotation"
 )
 
 // lookAgain is when a key is looked at again that another process works on.
@@ -74,6 +76,7 @@ func (s *Scheduler) Stop(ctx context.Context) error {
 
 func (s *Scheduler) loop(ctx context.Context, r *run) {
 	defer close(r.done)
+	s.clear(ctx)
 	full := s.Clock.Now() // when every key is to be looked at
 	timer := s.Clock.NewTimer(0)
 	defer timer.Stop()
@@ -151,5 +154,18 @@ func (s *Scheduler) postpone(names []string, until time.Time) {
 	defer s.mu.Unlock()
 	for _, name := range names {
 		s.next[name] = until
+	}
+}
+
+// clear forgets schedulers of this machine whose processes were killed.
+func (s *Scheduler) clear(ctx context.Context) {
+	known, err := s.Store.Schedulers(ctx)
+	for _, k := range known {
+		if err == nil && rotation.ParseOwner(k.Owner).Gone() {
+			err = s.Store.RemoveScheduler(ctx, k.Owner)
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		s.Log.Warn("schedulers that are gone are not forgotten", "error", err)
 	}
 }

@@ -21,6 +21,8 @@ type reads interface {
 	Intents(ctx context.Context) ([]store.Intent, error)
 	Events(ctx context.Context, q history.Query) (history.Page, error)
 	Root(ctx context.Context) (size uint64, root tlog.Hash, err error)
+	Schedulers(ctx context.Context) ([]store.SchedulerCheck, error)
+	Failing(ctx context.Context, names ...string) ([]store.PolicyCheck, error)
 }
 
 // Contents are what a database holds, for an [Inspection].
