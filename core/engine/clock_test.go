@@ -22,14 +22,14 @@ func TestClock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	e, err := engine.New(engine.Config{Store: s, Actor: "test@host", Clock: clock, KeyManager: func(string) (wrapping.KeyManager, error) {
 		return b.km, nil
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer e.Close(context.Background())
+	defer func() { _ = e.Close(context.Background()) }()
 
 	if _, err := e.Encrypt(t.Context(), "payments", nil, nil); !errors.Is(err, keyring.ErrUnknownKey) {
 		t.Fatal(err)

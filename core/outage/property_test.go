@@ -109,14 +109,14 @@ func TestAnyCourse(t *testing.T) {
 				now = now.Add(time.Duration(d))
 			},
 			"a call": func(t *rapid.T) {
-				switch err := errs.Draw(t, "answer"); {
-				case err == nil:
+				err := errs.Draw(t, "answer")
+				if err == nil {
 					k.Opened(now, now, "1")
 					m.opens(now)
-				default:
-					if k.Failed(now, "1", err); Revokes(err) {
-						m.refused(now)
-					}
+					return
+				}
+				if k.Failed(now, "1", err); Revokes(err) {
+					m.refused(now)
 				}
 			},
 			"its turn": func(t *rapid.T) {
