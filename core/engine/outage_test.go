@@ -339,9 +339,9 @@ func (s eventless) Append(ctx context.Context, fence *store.Intent, events []his
 	return s.Store.Append(ctx, fence, events)
 }
 
-// TestStoreDown: with the store away, what is open goes on, and what happened is
+// TestOutageWithStoreDown: with the store away, what is open goes on, and what happened is
 // written down when it is back, in order.
-func TestStoreDown(t *testing.T) {
+func TestOutageWithStoreDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		var broken atomic.Bool
