@@ -182,11 +182,14 @@ func (e *HeldError) Error() string {
 type Leases interface {
 	// Acquire grants up to Count uses of the current primary, fewer near the
 	// version's hard limit, for at most MaxLeaseTTL. keyring.ErrNoPrimary,
-	// keyring.ErrUsageLimit.
+	// keyring.ErrUsageLimit; then nothing is given back either.
 	Acquire(ctx context.Context, r LeaseRequest) (Lease, error)
 	// Leased answers how many uses of a version are out on leases that have not
 	// expired: so many encryptions under it may still happen.
 	Leased(ctx context.Context, key string, version uint32) (uint64, error)
+	// Held tells which processes hold uses of a key, on leases that have not expired,
+	// by version and owner.
+	Held(ctx context.Context, key string) ([]Holding, error)
 	// Return gives a lease back and books what was used of it. Returning one
 	// that has expired changes nothing: it is booked in full already.
 	Return(ctx context.Context, l Lease, used uint64) error
@@ -204,6 +207,15 @@ type LeaseRequest struct {
 	TTL   time.Duration
 	// Reencrypting: the uses are for values that were encrypted before.
 	Reencrypting bool
+	// Back are leases to return in the same step, before the uses are granted: a busy
+	// process writes half as often.
+	Back []Returned
+}
+
+// Returned is a lease that goes back, and what was used of it.
+type Returned struct {
+	Lease
+	Used uint64
 }
 
 // Lease is a number of granted uses of one version.
@@ -215,6 +227,17 @@ type Lease struct {
 	Expires time.Time
 	// Uses and Reencrypted are the version's, as in [Key], with this grant.
 	Uses, Reencrypted uint64
+}
+
+// Holding is what a process holds of a version.
+type Holding struct {
+	Version uint32
+	Owner   string
+	Leases  int
+	// Uses are all that the leases are for, Reencrypting those for re-encryption.
+	Uses, Reencrypting uint64
+	// Expires is when the last of the leases does.
+	Expires time.Time
 }
 
 // Attempts counts the decryptions that were refused because their version is in

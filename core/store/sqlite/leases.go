@@ -15,10 +15,20 @@ func (s *Store) Acquire(ctx context.Context, r store.LeaseRequest) (store.Lease,
 	if r.Owner == "" || r.Count == 0 || r.TTL <= 0 {
 		return store.Lease{}, fmt.Errorf("store %s: lease: a lease needs an owner, a count and a time to live: %+v", s.path, r)
 	}
+	for _, b := range r.Back {
+		if err := s.checkReturned(b); err != nil {
+			return store.Lease{}, err
+		}
+	}
 	var lease store.Lease
 	err := s.write(ctx, "lease", func(tx writeTx) error {
 		if err := s.bookExpired(ctx, tx); err != nil {
 			return err
+		}
+		for _, b := range r.Back {
+			if err := giveBack(ctx, tx, b); err != nil {
+				return err
+			}
 		}
 		p, err := leasable(ctx, tx, r.Key)
 		if err != nil {
@@ -118,29 +128,70 @@ func (s *Store) Leased(ctx context.Context, key string, version uint32) (uint64,
 	return count, err
 }
 
+// Held tells which processes hold uses of a key.
+func (s *Store) Held(ctx context.Context, key string) ([]store.Holding, error) {
+	var held []store.Holding
+	err := s.read(ctx, "read leases", func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `
+			SELECT l.version, l.owner, count(*), sum(l.count), sum(l.count * l.reencrypting), max(l.expires)
+			FROM leases AS l JOIN keys AS k ON k.id = l.key_id
+			WHERE k.name = ? AND l.expires > ? GROUP BY l.version, l.owner ORDER BY l.version, l.owner`,
+			key, store.Micros(s.now()))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var h store.Holding
+			var expires int64
+			if err := rows.Scan(&h.Version, &h.Owner, &h.Leases, &h.Uses, &h.Reencrypting, &expires); err != nil {
+				return err
+			}
+			h.Expires = store.FromMicros(expires)
+			held = append(held, h)
+		}
+		return rows.Err()
+	})
+	return held, err
+}
+
 // Return books what was used of a lease and ends it.
 func (s *Store) Return(ctx context.Context, l store.Lease, used uint64) error {
-	if used > l.Count {
-		return fmt.Errorf("store %s: return lease: %d of %d uses: more than were granted", s.path, used, l.Count)
+	back := store.Returned{Lease: l, Used: used}
+	if err := s.checkReturned(back); err != nil {
+		return err
 	}
 	return s.write(ctx, "return lease", func(tx writeTx) error {
 		if err := s.bookExpired(ctx, tx); err != nil {
 			return err
 		}
-		var key keyring.KeyID
-		var version uint32
-		var reencrypting bool
-		err := tx.QueryRowContext(ctx, `DELETE FROM leases WHERE id = ? RETURNING key_id, version, reencrypting`, l.ID).
-			Scan(fixed(key[:]), &version, &reencrypting)
-		if errors.Is(err, sql.ErrNoRows) { // returned before, or expired
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		_, err = tx.ExecContext(ctx, `
-			UPDATE versions SET used = used + ?1, used_reencrypting = used_reencrypting + ?1 * ?2 WHERE key_id = ?3 AND number = ?4`,
-			used, reencrypting, key[:], version)
-		return err
+		return giveBack(ctx, tx, back)
 	})
+}
+
+func (s *Store) checkReturned(b store.Returned) error {
+	if b.Used > b.Count {
+		return fmt.Errorf("store %s: return lease: %d of %d uses: more than were granted", s.path, b.Used, b.Count)
+	}
+	return nil
+}
+
+// giveBack ends a lease, unless it is no more: it was returned before, or has expired
+// and is booked in full.
+func giveBack(ctx context.Context, tx writeTx, b store.Returned) error {
+	var key keyring.KeyID
+	var version uint32
+	var reencrypting bool
+	err := tx.QueryRowContext(ctx, `DELETE FROM leases WHERE id = ? RETURNING key_id, version, reencrypting`, b.ID).
+		Scan(fixed(key[:]), &version, &reencrypting)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
+		UPDATE versions SET used = used + ?1, used_reencrypting = used_reencrypting + ?1 * ?2 WHERE key_id = ?3 AND number = ?4`,
+		b.Used, reencrypting, key[:], version)
+	return err
 }

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -241,6 +242,81 @@ func (s *suite) leased(version uint32, want uint64) {
 	if got, err := s.Leased(s.Context(), "payments", version); err != nil || got != want {
 		s.Errorf("out on lease of version %d: %d, %v, want %d", version, got, err, want)
 	}
+}
+
+// testHeld: what is out is told by version and process.
+func testHeld(s *suite) {
+	s.create("payments")
+	ask := func(owner string, count uint64, reencrypting bool, ttl time.Duration) store.Lease {
+		s.Helper()
+		l, err := s.Acquire(s.Context(), store.LeaseRequest{Key: "payments", Owner: owner, Count: count, TTL: ttl, Reencrypting: reencrypting})
+		if err != nil {
+			s.Fatal(err)
+		}
+		return l
+	}
+	ask("p2", 10, false, time.Minute)
+	first := ask("p1", 20, false, time.Minute)
+	last := ask("p1", 5, true, 2*time.Minute)
+	s.change("payments", func(r *keyring.Record) { s.addVersion(r) })
+	next := ask("p1", 3, true, time.Minute)
+	held := func(want ...store.Holding) {
+		s.Helper()
+		if got, err := s.Held(s.Context(), "payments"); err != nil || !slices.Equal(got, want) {
+			s.Errorf("held are %+v, %v, want %+v", got, err, want)
+		}
+	}
+	held(
+		store.Holding{Version: 1, Owner: "p1", Leases: 2, Uses: 25, Reencrypting: 5, Expires: last.Expires},
+		store.Holding{Version: 1, Owner: "p2", Leases: 1, Uses: 10, Expires: first.Expires},
+		store.Holding{Version: 2, Owner: "p1", Leases: 1, Uses: 3, Reencrypting: 3, Expires: next.Expires},
+	)
+	s.giveBack(first, 20)
+	s.clock.Advance(time.Minute)
+	held(store.Holding{Version: 1, Owner: "p1", Leases: 1, Uses: 5, Reencrypting: 5, Expires: last.Expires})
+	if got, err := s.Held(s.Context(), "nothing"); err != nil || len(got) > 0 {
+		s.Errorf("of a key that does not exist %+v, %v are held", got, err)
+	}
+}
+
+// testBack: a request gives leases back in the same step, or does nothing at all.
+func testBack(s *suite) {
+	s.create("payments") // its limit is 1000
+	ask := store.LeaseRequest{Key: "payments", Owner: "p1", Count: 50, TTL: time.Minute, Reencrypting: true}
+	reencrypting, err := s.Acquire(s.Context(), ask)
+	if err != nil {
+		s.Fatal(err)
+	}
+	all := s.acquire(1000)
+	if all.Count != 950 {
+		s.Errorf("granted %d with 950 left", all.Count)
+	}
+	ask.Back = []store.Returned{{Lease: all, Used: 951}}
+	if _, err := s.Acquire(s.Context(), ask); err == nil {
+		s.Error("more uses were returned than granted")
+	}
+	ask.Back = []store.Returned{{Lease: all, Used: 950}, {Lease: reencrypting, Used: 50}}
+	if _, err := s.Acquire(s.Context(), ask); !errors.Is(err, keyring.ErrUsageLimit) {
+		s.Errorf("at the limit: %v", err)
+	}
+	s.leased(1, 1000) // nothing was given back
+	ask.Back = []store.Returned{{Lease: all, Used: 900}, {Lease: reencrypting, Used: 20}}
+	l, err := s.Acquire(s.Context(), ask)
+	if err != nil || l.Count != 50 || l.Uses != 970 || l.Reencrypted != 70 {
+		s.Errorf("granted %+v, %v", l, err)
+	}
+	s.reencrypted(970, 70)
+	s.leased(1, 50)
+	ask.Back = append(ask.Back, store.Returned{Lease: l, Used: 50}) // two of them are no more
+	if l, err = s.Acquire(s.Context(), ask); err != nil || l.Count != 30 {
+		s.Errorf("granted %+v, %v", l, err)
+	}
+	s.clock.Advance(time.Minute)
+	ask.Back = []store.Returned{{Lease: l, Used: 0}} // too late
+	if _, err := s.Acquire(s.Context(), ask); !errors.Is(err, keyring.ErrUsageLimit) {
+		s.Errorf("with all booked: %v", err)
+	}
+	s.reencrypted(1000, 100)
 }
 
 // testAttempts: refused decryptions are counted for good, by version.

@@ -55,6 +55,8 @@ func Run(t *testing.T, open Open) {
 		"EventsOfNoKey":        testEventsOfNoKey,
 		"Attempts":             testAttempts,
 		"Leased":               testLeased,
+		"Held":                 testHeld,
+		"LeasesGoBack":         testBack,
 		"Reencrypting":         testReencrypting,
 		"Facts":                testFacts,
 		"DueSlots":             testDueSlots,
