@@ -7,11 +7,11 @@ import (
 )
 
 // Ring is one key in memory: which versions there are, those that were opened,
-// and the right to encrypt a number of times under the primary. Readers take no
-// lock; changes are made by one caller at a time, who sees to that.
+// and the right to encrypt a number of times under the primary, for each purpose.
+// Readers take no lock; changes are made by one caller at a time, who sees to that.
 type Ring struct {
-	view   atomic.Pointer[view]
-	sealer atomic.Pointer[Sealer]
+	view    atomic.Pointer[view]
+	sealers [purposes]atomic.Pointer[Sealer]
 }
 
 // view is one record as of a moment. It is not changed once it is in place, but
@@ -43,8 +43,7 @@ func NewRing(r *Record) *Ring {
 }
 
 // Update puts a newer record of the same key in place. Opened versions stay open
-// as far as their states allow; the sealer goes if its version is no longer the
-// primary.
+// as far as their states allow; sealers go if their version is no longer the primary.
 func (r *Ring) Update(rec *Record) {
 	next := &view{record: rec, access: make([]access, len(rec.Versions))}
 	var slots []slot
@@ -70,8 +69,10 @@ func (r *Ring) Update(rec *Record) {
 			slots[i].cipher.Store(nil)
 		}
 	}
-	if s := r.sealer.Load(); s != nil && s.cipher.number != rec.Primary {
-		r.sealer.CompareAndSwap(s, nil)
+	for p := range r.sealers {
+		if s := r.sealers[p].Load(); s != nil && s.cipher.number != rec.Primary {
+			r.sealers[p].CompareAndSwap(s, nil)
+		}
 	}
 }
 
@@ -132,25 +133,34 @@ func (r *Ring) DropCipher(number uint32) {
 	if i := v.record.index(number); i >= 0 {
 		v.slots[i].cipher.Store(nil)
 	}
-	if s := r.sealer.Load(); s != nil && s.cipher.number == number {
-		r.sealer.CompareAndSwap(s, nil)
+	for p := range r.sealers {
+		if s := r.sealers[p].Load(); s != nil && s.cipher.number == number {
+			r.sealers[p].CompareAndSwap(s, nil)
+		}
 	}
 }
 
 // Sealer answers the right to encrypt under the primary; nil if there is none now.
-func (r *Ring) Sealer() *Sealer { return r.sealer.Load() }
+func (r *Ring) Sealer(p Purpose) *Sealer { return r.sealers[p].Load() }
 
 // SetSealer replaces the right to encrypt; nil takes it away. A sealer is not kept if
 // its version is not the primary, or not open, even if it stopped being that at this
 // moment.
-func (r *Ring) SetSealer(s *Sealer) {
-	r.sealer.Store(s)
+func (r *Ring) SetSealer(p Purpose, s *Sealer) {
+	r.sealers[p].Store(s)
 	if s == nil {
 		return
 	}
 	v := r.view.Load()
 	i := v.record.index(s.cipher.number)
 	if s.cipher.number != v.record.Primary || i < 0 || v.slots[i].cipher.Load() == nil {
-		r.sealer.CompareAndSwap(s, nil)
+		r.sealers[p].CompareAndSwap(s, nil)
+	}
+}
+
+// DropSealers takes the right to encrypt away, for every purpose.
+func (r *Ring) DropSealers() {
+	for p := range r.sealers {
+		r.sealers[p].Store(nil)
 	}
 }

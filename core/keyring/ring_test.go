@@ -136,10 +136,25 @@ func TestRingDropsSealerOfFormerPrimary(t *testing.T) {
 	if err := ring.SetCipher(c); err != nil {
 		t.Fatal(err)
 	}
-	ring.SetSealer(NewSealer(c, 10))
-	ring.Update(cloneRecord(rec))
-	if ring.Sealer() == nil {
-		t.Fatal("an update that changed nothing took the sealer away")
+	both := func(there bool) {
+		t.Helper()
+		for _, p := range []Purpose{Encrypting, Reencrypting} {
+			if (ring.Sealer(p) != nil) != there {
+				t.Errorf("purpose %d: a sealer is there: %v", p, !there)
+			}
+		}
+	}
+	ring.SetSealer(Encrypting, NewSealer(c, 10))
+	if ring.Sealer(Reencrypting) != nil {
+		t.Error("uses for encryption are there for re-encryption")
+	}
+	ring.SetSealer(Reencrypting, NewSealer(c, 10))
+	ring.Update(cloneRecord(rec)) // changes nothing
+	both(true)
+	ring.DropSealers()
+	both(false)
+	for _, p := range []Purpose{Encrypting, Reencrypting} {
+		ring.SetSealer(p, NewSealer(c, 10))
 	}
 	next := cloneRecord(rec)
 	if err := next.AddVersion(newTestVersion(2)); err != nil {
@@ -149,13 +164,11 @@ func TestRingDropsSealerOfFormerPrimary(t *testing.T) {
 		t.Fatal(err)
 	}
 	ring.Update(next)
-	if ring.Sealer() != nil {
-		t.Error("the former primary still encrypts")
+	both(false)
+	for _, p := range []Purpose{Encrypting, Reencrypting} {
+		ring.SetSealer(p, NewSealer(c, 10)) // of a lease that arrived late
 	}
-	ring.SetSealer(NewSealer(c, 10)) // of a lease that arrived late
-	if ring.Sealer() != nil {
-		t.Error("the former primary encrypts again")
-	}
+	both(false)
 }
 
 // TestRingDropCipher: a version that was closed neither decrypts nor encrypts, and a
@@ -170,27 +183,27 @@ func TestRingDropCipher(t *testing.T) {
 		}
 		opened = append(opened, c)
 	}
-	ring.SetSealer(NewSealer(opened[1], 10))
+	ring.SetSealer(Reencrypting, NewSealer(opened[1], 10))
 	ring.DropCipher(1)
 	ring.DropCipher(7)
 	if got, err := ring.Opener(1); got != nil || err != nil || ring.Opened(1) != nil {
 		t.Errorf("closed: %v, %v", got, err)
 	}
-	if ring.Opened(2) == nil || ring.Sealer() == nil {
+	if ring.Opened(2) == nil || ring.Sealer(Reencrypting) == nil {
 		t.Error("another version was closed, too")
 	}
 	ring.DropCipher(2)
-	if ring.Sealer() != nil {
+	if ring.Sealer(Reencrypting) != nil {
 		t.Error("a closed version encrypts")
 	}
-	ring.SetSealer(NewSealer(opened[1], 10))
-	if ring.Sealer() != nil {
+	ring.SetSealer(Reencrypting, NewSealer(opened[1], 10))
+	if ring.Sealer(Reencrypting) != nil {
 		t.Error("a closed version encrypts again")
 	}
 	if err := ring.SetCipher(opened[1]); err != nil {
 		t.Fatal(err)
 	}
-	if ring.SetSealer(NewSealer(opened[1], 10)); ring.Sealer() == nil || ring.Opened(2) == nil {
+	if ring.SetSealer(Reencrypting, NewSealer(opened[1], 10)); ring.Sealer(Reencrypting) == nil || ring.Opened(2) == nil {
 		t.Error("what was opened again does not work")
 	}
 }
@@ -209,7 +222,7 @@ func TestRingDropRaces(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			<-start
-			ring.SetSealer(NewSealer(c, 10))
+			ring.SetSealer(Encrypting, NewSealer(c, 10))
 		})
 		wg.Go(func() {
 			<-start
@@ -217,7 +230,7 @@ func TestRingDropRaces(t *testing.T) {
 		})
 		close(start)
 		wg.Wait()
-		if ring.Sealer() != nil {
+		if ring.Sealer(Encrypting) != nil {
 			t.Fatal("a closed version encrypts")
 		}
 	}

@@ -13,6 +13,17 @@ const (
 	minCell = 256
 )
 
+// Purpose is what uses are for. They are leased, spent and counted apart.
+type Purpose int
+
+const (
+	// Encrypting is of new values.
+	Encrypting Purpose = iota
+	// Reencrypting is of values that were encrypted before.
+	Reencrypting
+	purposes
+)
+
 // Sealer is a version's cipher with a number of uses that the store granted.
 //
 // Every encryption counts, and one counter would be passed from core to core at
@@ -48,11 +59,14 @@ func NewSealer(c *Cipher, uses uint64) *Sealer {
 	return s
 }
 
-// Take uses up n and answers the cipher to encrypt with, or nil if fewer are left.
-// A refused Take still spends: what is left afterwards is too little for anyone.
+// Take uses up n and answers the cipher to encrypt with, or nil if fewer are left. A
+// Take that is refused because another one came in between spends what it got.
 func (s *Sealer) Take(n uint64) *Cipher {
-	h := home(&s.homes)
 	want := int64(n)
+	if want > 1 && s.left() < want {
+		return nil
+	}
+	h := home(&s.homes)
 	if want -= s.cells[h.Load()].take(want); want > 0 && !s.collect(h, want) {
 		return nil
 	}
@@ -88,6 +102,13 @@ func (s *Sealer) nextFresh() int {
 		return int(n)
 	}
 	return int(min(s.fresh.Add(1)-1, n))
+}
+
+func (s *Sealer) left() (n int64) {
+	for i := range s.cells {
+		n += max(s.cells[i].left.Load(), 0)
+	}
+	return n
 }
 
 // Revoke ends the grant and answers how many uses were spent of it, an
