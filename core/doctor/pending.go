@@ -76,7 +76,7 @@ func again(in store.Intent) string {
 	switch in.Kind {
 	case "create":
 		return fmt.Sprintf("nothing was changed; if the key is still wanted, run `keyrotor key create %s`", in.Key)
-	case "rotate":
+	case rotation.KindRotate:
 		return fmt.Sprintf("nothing was changed; if the rotation is still wanted, run `keyrotor key rotate %s`", in.Key)
 	case "rotate-kek":
 		return fmt.Sprintf("run `keyrotor kek rotate %s`: it finds out how far that came, and finishes it", provider)

@@ -33,6 +33,9 @@ var ErrRotated = errors.New("the key was rotated by another process meanwhile")
 // three quarters of it, so a rotation is over before its claim is.
 const DefaultIntentTTL = time.Minute
 
+// KindRotate is the kind of the claim on a key that is about to get its next primary.
+const KindRotate = "rotate"
+
 // Step is a point of a rotation that was reached.
 type Step string
 
@@ -230,7 +233,7 @@ func (r *Rotator) Rotate(ctx context.Context, req Request) (Result, error) {
 		}
 	}
 	op := &operation{
-		Rotator: r, Request: req, id: uuid.NewString(), kind: "rotate",
+		Rotator: r, Request: req, id: uuid.NewString(), kind: KindRotate,
 		record: before.Record,
 	}
 	return op.run(ctx)

@@ -182,7 +182,7 @@ func (e *HeldError) Error() string {
 type Leases interface {
 	// Acquire grants up to Count uses of the current primary, fewer near the
 	// version's hard limit, for at most MaxLeaseTTL. keyring.ErrNoPrimary,
-	// keyring.ErrUsageLimit; then nothing is given back either.
+	// keyring.ErrUsageLimit.
 	Acquire(ctx context.Context, r LeaseRequest) (Lease, error)
 	// Leased answers how many uses of a version are out on leases that have not
 	// expired: so many encryptions under it may still happen.
@@ -207,8 +207,8 @@ type LeaseRequest struct {
 	TTL   time.Duration
 	// Reencrypting: the uses are for values that were encrypted before.
 	Reencrypting bool
-	// Back are leases to return in the same step, before the uses are granted: a busy
-	// process writes half as often.
+	// Back are leases to return in the same step, before uses are granted, and also if
+	// none are: a busy process writes half as often.
 	Back []Returned
 }
 

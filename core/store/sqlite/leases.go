@@ -21,6 +21,7 @@ func (s *Store) Acquire(ctx context.Context, r store.LeaseRequest) (store.Lease,
 		}
 	}
 	var lease store.Lease
+	var refusal error
 	err := s.write(ctx, "lease", func(tx writeTx) error {
 		if err := s.bookExpired(ctx, tx); err != nil {
 			return err
@@ -31,12 +32,19 @@ func (s *Store) Acquire(ctx context.Context, r store.LeaseRequest) (store.Lease,
 			}
 		}
 		p, err := leasable(ctx, tx, r.Key)
-		if err != nil {
+		switch {
+		case errors.Is(err, keyring.ErrUsageLimit), errors.Is(err, keyring.ErrNoPrimary):
+			refusal = s.fail("lease", err)
+			return nil // what was given back stays so
+		case err != nil:
 			return err
 		}
 		lease, err = s.grant(ctx, tx, r, p)
 		return err
 	})
+	if err == nil {
+		err = refusal
+	}
 	if err != nil {
 		return store.Lease{}, err
 	}

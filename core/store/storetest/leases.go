@@ -279,7 +279,7 @@ func testHeld(s *suite) {
 	}
 }
 
-// testBack: a request gives leases back in the same step, or does nothing at all.
+// testBack: a request gives leases back in the same step, before it is granted or not.
 func testBack(s *suite) {
 	s.create("payments") // its limit is 1000
 	ask := store.LeaseRequest{Key: "payments", Owner: "p1", Count: 50, TTL: time.Minute, Reencrypting: true}
@@ -295,11 +295,7 @@ func testBack(s *suite) {
 	if _, err := s.Acquire(s.Context(), ask); err == nil {
 		s.Error("more uses were returned than granted")
 	}
-	ask.Back = []store.Returned{{Lease: all, Used: 950}, {Lease: reencrypting, Used: 50}}
-	if _, err := s.Acquire(s.Context(), ask); !errors.Is(err, keyring.ErrUsageLimit) {
-		s.Errorf("at the limit: %v", err)
-	}
-	s.leased(1, 1000) // nothing was given back
+	s.leased(1, 1000)
 	ask.Back = []store.Returned{{Lease: all, Used: 900}, {Lease: reencrypting, Used: 20}}
 	l, err := s.Acquire(s.Context(), ask)
 	if err != nil || l.Count != 50 || l.Uses != 970 || l.Reencrypted != 70 {
@@ -311,12 +307,28 @@ func testBack(s *suite) {
 	if l, err = s.Acquire(s.Context(), ask); err != nil || l.Count != 30 {
 		s.Errorf("granted %+v, %v", l, err)
 	}
-	s.clock.Advance(time.Minute)
-	ask.Back = []store.Returned{{Lease: l, Used: 0}} // too late
+	ask.Back = []store.Returned{{Lease: l, Used: 30}}
 	if _, err := s.Acquire(s.Context(), ask); !errors.Is(err, keyring.ErrUsageLimit) {
-		s.Errorf("with all booked: %v", err)
+		s.Errorf("at the limit: %v", err)
 	}
+	s.leased(1, 0)
 	s.reencrypted(1000, 100)
+	s.change("payments", func(r *keyring.Record) { s.addVersion(r) })
+	second := s.acquire(5)
+	s.change("payments", func(r *keyring.Record) {
+		if err := r.SetState(2, keyring.Suspended, s.clock.Now()); err != nil {
+			s.Fatal(err)
+		}
+	})
+	ask.Back = []store.Returned{{Lease: second, Used: 2}}
+	if _, err := s.Acquire(s.Context(), ask); !errors.Is(err, keyring.ErrNoPrimary) {
+		s.Errorf("without a primary: %v", err)
+	}
+	s.count("payments", 2, 2)
+	ask.Key, ask.Back = "nothing", nil
+	if _, err := s.Acquire(s.Context(), ask); !errors.Is(err, keyring.ErrUnknownKey) {
+		s.Errorf("no such key: %v", err)
+	}
 }
 
 // testAttempts: refused decryptions are counted for good, by version.
