@@ -9,9 +9,14 @@ import (
 // Encrypt encrypts under the key's primary version and answers the text form,
 // `keyrotor:<key>:v<N>:<payload>`. Decryption needs the same aad; nil is none.
 //
+// At the version's hard limit it waits for a rotation that is under way, as long as
+// ctx allows. While the store cannot be reached it goes on within the uses that are
+// leased.
+//
 // Errors: keyring.ErrUnknownKey, ErrNoPrimary (rotation.ErrRestored, where that is
 // why), ErrTooLarge, ErrUsageLimit, ErrIntegrity if the stored record was tampered
-// with, a provider.Error if the key manager had to be asked and failed.
+// with, a provider.Error if the key manager had to be asked and failed, an error of
+// package store if no more uses can be leased.
 func (e *Engine) Encrypt(ctx context.Context, key string, plaintext, aad []byte) ([]byte, error) {
 	return e.AppendEncrypt(ctx, nil, key, plaintext, aad)
 }
@@ -50,7 +55,7 @@ func (e *Engine) encrypter(ctx context.Context, name string, n int) (*keyring.Ci
 	if err != nil {
 		return nil, err
 	}
-	return e.sealer(ctx, k, n)
+	return e.sealer(ctx, k, keyring.Encrypting, n)
 }
 
 // Decrypt opens a ciphertext of either form.
@@ -137,7 +142,8 @@ const maxPooled = 1 << 20
 // Reencrypt appends to dst the ciphertext, of either form, under the key's primary
 // version and in the same form. One that is there already is appended as it is,
 // without being opened, and changed is false. The plaintext exists in memory for
-// the time of the call only.
+// the time of the call only. Its uses count towards the hard limit, where it waits as
+// Encrypt does, and are told apart from those that a policy counts.
 func (e *Engine) Reencrypt(ctx context.Context, dst, ciphertext, aad []byte) (out []byte, changed bool, err error) {
 	k, version, err := e.locate(ctx, ciphertext)
 	if err != nil {
@@ -163,7 +169,7 @@ func (e *Engine) Reencrypt(ctx context.Context, dst, ciphertext, aad []byte) (ou
 	if cap(plaintext) <= maxPooled {
 		*buf = plaintext
 	}
-	c, err := e.sealer(ctx, k, len(plaintext))
+	c, err := e.sealer(ctx, k, keyring.Reencrypting, len(plaintext))
 	if err != nil {
 		return dst, false, err
 	}

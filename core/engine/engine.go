@@ -46,6 +46,15 @@ type Config struct {
 	// LeaseTTL is how long a grant of uses lasts: store.MaxLeaseTTL if zero, which
 	// is also the most.
 	LeaseTTL time.Duration
+	// MaxUses, if set, answers how many uses a policy allows a version of a key before it
+	// is rotated, 0 if none does. Leases are sized by it, and by the hard limit.
+	MaxUses func(key string) uint64
+	// OnUses, if set, is called with each lease that this process gets, so that a
+	// scheduler can look whether a rotation is due; and, with a lease of no uses, again
+	// and again while a version is at its hard limit and somebody wants to encrypt. It
+	// answers whether a rotation of the key is under way in this process, and at once:
+	// at the limit encryption waits for it. Rotations elsewhere the store tells.
+	OnUses func(key string, l store.Lease) (rotating bool)
 	// Clock is the real one if nil. The deadlines of calls to the store and to key
 	// managers, which bound input and output, are always real.
 	Clock clockwork.Clock
@@ -66,6 +75,8 @@ type Engine struct {
 	owner    string
 	leaseTTL time.Duration
 	budget   func(key string) outage.Budget
+	maxUses  func(key string) uint64
+	onUses   func(key string, l store.Lease) (rotating bool)
 
 	// keys is replaced, never changed: readers take no lock.
 	keys     atomic.Pointer[keyTable]
@@ -80,6 +91,9 @@ type Engine struct {
 	// plaintexts lends buffers to Reencrypt. They are wiped before they go back.
 	plaintexts sync.Pool
 	closed     atomic.Bool
+	// life is that of what the engine does by itself; end ends it.
+	life context.Context //nolint:containedctx // as it says
+	end  context.CancelFunc
 }
 
 // New builds an engine. It does no input or output; keys are read when they are
@@ -102,12 +116,14 @@ func New(c Config) (*Engine, error) {
 	}
 	e := &Engine{
 		store: c.Store, manager: c.KeyManager, log: c.Log, clock: c.Clock, leaseTTL: c.LeaseTTL, budget: c.Budget,
+		maxUses: c.MaxUses, onUses: c.OnUses,
 		owner:      rotation.CurrentOwner().String(),
 		attempts:   newAttempts(c.Clock),
 		misses:     misses{clock: c.Clock},
 		plaintexts: sync.Pool{New: func() any { return new([]byte) }},
 	}
 	e.keys.Store(&keyTable{})
+	e.life, e.end = context.WithCancel(context.Background())
 	e.monitor = newMonitor(e)
 	rotator, err := rotation.New(rotation.Config{
 		Store: c.Store, KeyManager: e.observed, Actor: c.Actor,
@@ -133,6 +149,7 @@ func (e *Engine) Close(ctx context.Context) error {
 		e.undropped = e.keys.Swap(&keyTable{}).byName
 	}
 	e.adding.Unlock()
+	e.end()
 	e.poller.stop()
 	e.monitor.stop()
 	// Side by side, so that a key that is waited for costs no other its lease.
@@ -142,7 +159,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	}
 	done := make(chan dropped)
 	for name, k := range e.undropped {
-		go func() { done <- dropped{name, e.dropLease(ctx, k, 0)} }()
+		go func() { done <- dropped{name, e.dropAll(ctx, k)} }()
 	}
 	errs := []error{e.closeAttempts(ctx), e.monitor.recorder.flush(ctx)}
 	for range len(e.undropped) {

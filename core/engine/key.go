@@ -38,10 +38,11 @@ type key struct {
 	// wait for one another: each may be wrapped by another key manager.
 	opening singleflight.Group
 
-	leasing gate
-	lease   lease // guarded by leasing
+	quotas [2]quota // by purpose
 	// refusal is why the store granted no uses a moment ago.
 	refusal atomic.Pointer[refusal]
+	// awaiting is held by whoever looks for a rotation that others wait for, too.
+	awaiting gate
 
 	// alarmed has the compromised versions of whose use the log tells.
 	alarmed sync.Map
@@ -50,7 +51,11 @@ type key struct {
 func newKey(stored store.Key, id keyring.StoreID, b outage.Budget) *key {
 	k := &key{
 		name: stored.Name, prefix: stored.ID.Prefix(), store: id, ring: keyring.NewRing(&stored.Record), budget: b,
-		refreshing: newGate(), leasing: newGate(),
+		refreshing: newGate(), awaiting: newGate(),
+		quotas: [...]quota{
+			keyring.Encrypting:   newQuota(keyring.Encrypting),
+			keyring.Reencrypting: newQuota(keyring.Reencrypting),
+		},
 	}
 	k.update(stored)
 	return k
@@ -66,7 +71,7 @@ func (k *key) update(stored store.Key) {
 	if err := stored.Verify(k.store, stored.LastDigest); err != nil {
 		err = fmt.Errorf("encryption is refused, decryption goes on: %w", err)
 		k.tampered.Store(&err)
-		k.ring.SetSealer(nil)
+		k.ring.DropSealers()
 		if !older { // else versions were taken out by hand, and are still good for decryption
 			k.ring.Update(&stored.Record)
 		}
@@ -147,7 +152,7 @@ func (e *Engine) announced(r rotation.Result, opened *keyring.Cipher) {
 			e.log.Warn("opened version not kept", "key", k.name, "error", err)
 		}
 	}
-	e.dropStaleLease(ctx, k)
+	e.dropStale(ctx, k)
 }
 
 // binding is what a version's root and wraps are bound to.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -12,234 +13,218 @@ import (
 	"github.com/keyrotor/keyrotor/core/store"
 )
 
-// firstLease is the size of a process's first lease. A lease that was spent is
-// followed by one of twice the size, up to a hundredth of the key's limit; one that
-// was not, by one for twice what was used of it. So a busy process seldom asks, and
-// an idle one holds little that a crash would book as used.
-const firstLease = 64
+// quota is the right of this process to use a key's primary for one purpose.
+type quota struct {
+	purpose keyring.Purpose
+	// gate guards what follows. No grant is waited for behind it.
+	gate gate
+	// lease is what the sealer in the ring spends.
+	lease *lease
+	// next was fetched ahead, and is spent after lease.
+	next *lease
+	// spent have too little left for somebody, and go back with the next request.
+	spent []*lease
+	// fetch is the request that is under way.
+	fetch *fetch
+	// size is how many uses to ask for.
+	size uint64
+}
 
-// returnMargin is how long before its expiry a lease goes back: for whoever is
-// between counting and encrypting, and for clocks that run apart.
-const returnMargin = 30 * time.Second
+func newQuota(p keyring.Purpose) quota { return quota{purpose: p, gate: newGate(), size: firstLease} }
 
-// maxGrants is how often in a row a grant can be of a version that is not the primary
-// any more. No key is rotated as fast as that.
-const maxGrants = 10
+// remove answers the leases that match, which the quota holds no more.
+func (q *quota) remove(match func(*lease) bool) (removed []*lease) {
+	for _, place := range []**lease{&q.lease, &q.next} {
+		if l := *place; l != nil && match(l) {
+			removed, *place = append(removed, l), nil
+		}
+	}
+	q.spent = slices.DeleteFunc(q.spent, func(l *lease) bool {
+		matches := match(l)
+		if matches {
+			removed = append(removed, l)
+		}
+		return matches
+	})
+	return removed
+}
 
-// lease is a grant, and the sealer that spends it. The ring drops a sealer when
-// the primary changes; what it spent is booked from here all the same.
+// lease is a grant. A sealer spends half of it at a time: when the first half is
+// spent the second is at hand, and there is time to fetch the next grant.
 type lease struct {
-	held   *store.Lease
+	store.Lease
 	sealer *keyring.Sealer
+	spent  uint64    // by former sealers
+	began  time.Time // to be spent
 	timer  clockwork.Timer
-	next   uint64 // size to ask for next time
+}
+
+// left ends the sealer, and answers how many uses there are.
+func (l *lease) left() uint64 {
+	if l.sealer != nil {
+		l.spent += l.sealer.Revoke()
+		l.sealer = nil
+	}
+	return l.Count - l.spent
+}
+
+// cut makes a sealer of c and the next half, or as much as it takes, with so many uses
+// taken; nil if there are fewer. last is whether it holds all that is left.
+func (l *lease) cut(c *keyring.Cipher, uses uint64) (s *keyring.Sealer, last bool) {
+	left := l.left()
+	if left < uses {
+		return nil, true
+	}
+	part := min(max(l.Count-l.Count/2, uses), left)
+	l.sealer = keyring.NewSealer(c, part)
+	l.sealer.Take(uses)
+	return l.sealer, part == left
+}
+
+// uncut ends the sealer that cut made, whose first uses were taken in vain.
+func (l *lease) uncut(uses uint64) {
+	l.left()
+	l.spent -= uses
 }
 
 // sealer answers the cipher to encrypt n bytes with, having counted the use.
-func (e *Engine) sealer(ctx context.Context, k *key, n int) (*keyring.Cipher, error) {
+func (e *Engine) sealer(ctx context.Context, k *key, p keyring.Purpose, n int) (*keyring.Cipher, error) {
 	uses := keyring.Uses(n)
-	if s := k.ring.Sealer(); s != nil {
+	if s := k.ring.Sealer(p); s != nil {
 		if c := s.Take(uses); c != nil {
 			return c, nil
 		}
 	}
-	return e.renewLease(ctx, k, uses)
+	return e.renew(ctx, k, &k.quotas[p], uses)
 }
 
-// renewLease replaces a lease that is missing, spent, expired or for a version
-// that is no longer the primary.
-func (e *Engine) renewLease(ctx context.Context, k *key, uses uint64) (*keyring.Cipher, error) {
-	if err := e.prepare(ctx, k); err != nil {
-		return nil, err
-	}
-	if err := k.leasing.enter(ctx); err != nil {
-		return nil, fmt.Errorf("waiting for uses of key %q: %w", k.name, err)
-	}
-	defer e.leaveLeasing(context.WithoutCancel(ctx), k)
-	if s := k.ring.Sealer(); s != nil {
-		if c := s.Take(uses); c != nil {
-			return c, nil // somebody else renewed it while we waited
-		}
-	}
-	for tries := 1; ; tries++ {
-		e.warnUnreturned(k, e.returnLease(ctx, k))
-		if err := e.trusted(ctx, k); err != nil {
-			return nil, err
-		}
-		c, err := e.takeLease(ctx, k, uses)
-		if err != nil {
-			settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), returnMargin/2)
-			defer cancel()
-			return nil, errors.Join(err, e.returnLease(settle, k))
-		}
-		if k.ring.Sealer() == k.lease.sealer && k.tampered.Load() == nil {
-			return c, nil
-		}
-		// A rotation, or the discovery that the record was tampered with, came
-		// between the grant and its use: decide anew.
-		if tries == maxGrants {
-			return nil, fmt.Errorf("%w: the store has version %d of key %q as the primary, and this process has seen version %d as that: find out whether an older copy of the database was put in its place, and start the process again",
-				keyring.ErrIntegrity, k.lease.held.Version, k.name, k.ring.Record().Primary)
-		}
-	}
-}
-
-// prepare brings the record up to date and opens the primary, before anybody waits
-// at the gate: a key manager that fails or hangs then fails all who ask at once, and
-// no uses are asked for in vain.
-func (e *Engine) prepare(ctx context.Context, k *key) error {
-	if err := e.refreshIfChanged(ctx, k); err != nil {
-		return err
-	}
-	primary, err := k.ring.Record().PrimaryVersion()
-	if err != nil {
-		return k.doubt(e.noPrimary(ctx, k, err))
-	}
-	_, err = e.opener(ctx, k, primary.Number)
-	return err
-}
-
-// takeLease acquires uses of the primary, takes the first of them, and lets the
-// ring have the rest.
-func (e *Engine) takeLease(ctx context.Context, k *key, uses uint64) (*keyring.Cipher, error) {
-	if e.closed.Load() {
-		return nil, ErrClosed
-	}
-	granted, err := e.acquire(ctx, k, uses)
-	if err != nil {
-		return nil, err
-	}
-	k.lease.held = &granted
-	c, err := e.leasedCipher(ctx, k, granted.Version)
-	if err != nil {
-		return nil, err
-	}
-	k.lease.sealer = keyring.NewSealer(c, granted.Count)
-	k.lease.sealer.Take(uses)
-	left := min(e.clock.Until(granted.Expires), e.leaseTTL)
-	k.lease.timer = e.clock.AfterFunc(left-min(returnMargin, left/2), func() { e.leaseDue(k, granted.ID) })
-	k.ring.SetSealer(k.lease.sealer)
-	return c, nil
-}
-
-// refusalTTL is how long a refusal stands without asking the store again, which
-// would be a write each time. A rotation that this process sees ends it.
-const refusalTTL = time.Second
-
-type refusal struct {
-	err   error
-	until time.Time
-}
-
-// acquire asks the store for uses of the primary.
-func (e *Engine) acquire(ctx context.Context, k *key, uses uint64) (store.Lease, error) {
-	if r := k.refusal.Load(); r != nil && e.clock.Now().Before(r.until) {
-		return store.Lease{}, r.err
-	}
-	granted, err := e.ask(ctx, k, uses)
-	if errors.Is(err, keyring.ErrUsageLimit) && uses == 1 {
-		k.refusal.Store(&refusal{err, e.clock.Now().Add(refusalTTL)})
-	}
-	return granted, err
-}
-
-func (e *Engine) ask(ctx context.Context, k *key, uses uint64) (store.Lease, error) {
-	most := max(k.ring.Record().Settings.HardLimit/100, firstLease)
-	size := max(min(max(k.lease.next, firstLease), most), uses)
-	granted, err := e.store.Acquire(ctx, store.LeaseRequest{Key: k.name, Owner: e.owner, Count: size, TTL: e.leaseTTL})
-	if err != nil {
-		return store.Lease{}, err
-	}
-	if granted.Count < uses {
-		return store.Lease{}, errors.Join(
-			fmt.Errorf("%w: version %d of key %q; rotate the key", keyring.ErrUsageLimit, granted.Version, k.name),
-			e.store.Return(context.WithoutCancel(ctx), granted, 0))
-	}
-	return granted, nil
-}
-
-// leasedCipher opens the version that a lease is for. It may be newer than what
-// this process knew.
-func (e *Engine) leasedCipher(ctx context.Context, k *key, number uint32) (*keyring.Cipher, error) {
-	if k.ring.Record().Primary != number {
-		if err := e.refresh(ctx, k); err != nil {
-			return nil, err
-		}
-	}
-	return e.opener(ctx, k, number)
-}
-
-// leaseDue gives a lease back before it expires.
-func (e *Engine) leaseDue(k *key, id int64) {
-	ctx, cancel := context.WithTimeout(context.Background(), returnMargin/2)
-	defer cancel()
-	e.warnUnreturned(k, e.dropLease(ctx, k, id))
-}
-
-func (e *Engine) warnUnreturned(k *key, err error) {
-	if err != nil {
-		e.log.Warn("a lease is not returned; it expires and counts as used", "key", k.name, "error", err)
-	}
-}
-
-// dropLease ends the lease of an id, or whichever there is if id is 0.
-func (e *Engine) dropLease(ctx context.Context, k *key, id int64) error {
-	if err := k.leasing.enter(ctx); err != nil {
-		return err
-	}
-	defer e.leaveLeasing(ctx, k)
-	if id != 0 && (k.lease.held == nil || k.lease.held.ID != id) {
-		return nil
-	}
-	return e.returnLease(ctx, k)
-}
-
-// dropStaleLease ends the lease if it is of a version that is not the primary any
-// more, so that the version's destruction does not wait for it to expire. It waits for
-// whoever is at the gate as long as ctx allows.
-func (e *Engine) dropStaleLease(ctx context.Context, k *key) {
-	if k.leasing.enter(ctx) == nil {
-		e.leaveLeasing(context.WithoutCancel(ctx), k)
-	}
-}
-
-// leaveLeasing opens the gate for the next one, having ended a lease that is stale by
-// now. It looks again afterwards: whoever changed the primary in between found the gate
-// closed, and went on.
-func (e *Engine) leaveLeasing(ctx context.Context, k *key) {
-	ctx, cancel := context.WithTimeout(ctx, returnMargin/2)
-	defer cancel()
+// renew is sealer where no sealer is in place, or one that has too little left. At the
+// version's hard limit it waits for a rotation that is under way.
+func (e *Engine) renew(ctx context.Context, k *key, q *quota, uses uint64) (*keyring.Cipher, error) {
 	for {
-		primary := k.ring.Record().Primary
-		if k.lease.held != nil && k.lease.held.Version != primary {
-			e.warnUnreturned(k, e.returnLease(ctx, k))
+		stopped := k.ring.Record().Primary
+		c, err := e.take(ctx, k, q, uses)
+		if !errors.Is(err, keyring.ErrUsageLimit) {
+			return c, err
 		}
-		k.leasing.leave()
-		if k.ring.Record().Primary == primary || !k.leasing.tryEnter() {
-			return
+		if err := e.awaitRotation(ctx, k, stopped, err); err != nil {
+			return nil, err
 		}
 	}
 }
 
-// returnLease books what was spent. The caller holds the gate. A lease that cannot
-// be returned expires and counts as used in full, so it is let go of either way.
-func (e *Engine) returnLease(ctx context.Context, k *key) error {
-	l := k.lease
-	if l.held == nil {
+// take takes uses of what is at hand, or has more fetched and waits for that.
+func (e *Engine) take(ctx context.Context, k *key, q *quota, uses uint64) (*keyring.Cipher, error) {
+	for {
+		c, f, err := e.takeOrFetch(ctx, k, q, uses)
+		if f == nil {
+			return c, err
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for uses of key %q: %w", k.name, ctx.Err())
+		}
+		// Where somebody else's need was not met, this one may be.
+		if f.err != nil && f.uses <= uses {
+			return nil, f.err
+		}
+	}
+}
+
+// takeOrFetch answers a cipher, or the request to wait for.
+func (e *Engine) takeOrFetch(ctx context.Context, k *key, q *quota, uses uint64) (*keyring.Cipher, *fetch, error) {
+	if err := q.gate.enter(ctx); err != nil {
+		return nil, nil, fmt.Errorf("waiting for uses of key %q: %w", k.name, err)
+	}
+	defer e.leave(ctx, k, q)
+	if e.closed.Load() {
+		return nil, nil, ErrClosed
+	}
+	if c := e.takeAtHand(k, q, uses); c != nil {
+		return c, nil, nil
+	}
+	return nil, e.startFetch(k, q, uses), nil
+}
+
+// takeAtHand takes uses without a call to the store: of a sealer that somebody put in
+// place meanwhile, of the rest of the lease, or of the one that was fetched ahead. The
+// caller holds the gate.
+func (e *Engine) takeAtHand(k *key, q *quota, uses uint64) *keyring.Cipher {
+	if s := k.ring.Sealer(q.purpose); s != nil {
+		if c := s.Take(uses); c != nil {
+			return c
+		}
+	}
+	for {
+		if q.lease == nil {
+			q.lease, q.next = q.next, nil
+		}
+		if q.lease == nil {
+			return nil
+		}
+		if c := e.spend(k, q, uses); c != nil {
+			return c
+		}
+		q.lease.left() // nobody takes more of it
+		q.spent, q.lease = append(q.spent, q.lease), nil
+	}
+}
+
+// spend puts the next part of the lease in place, and answers nil if it is too small,
+// or not to be spent any more.
+func (e *Engine) spend(k *key, q *quota, uses uint64) *keyring.Cipher {
+	l := q.lease
+	c := k.spendable(l)
+	if c == nil {
 		return nil
 	}
-	k.ring.SetSealer(nil)
-	if l.timer != nil {
-		l.timer.Stop()
+	s, last := l.cut(c, uses)
+	if s == nil {
+		return nil
 	}
-	spent, next := uint64(0), l.next
-	if l.sealer != nil {
-		spent = l.sealer.Revoke()
-		next = 2 * spent
+	k.ring.SetSealer(q.purpose, s)
+	if k.spendable(l) == nil || e.closed.Load() { // since a moment ago
+		k.ring.SetSealer(q.purpose, nil)
+		l.uncut(uses)
+		return nil
 	}
-	k.lease = lease{next: next}
-	if err := e.store.Return(ctx, *l.held, spent); err != nil {
-		return fmt.Errorf("return the lease on key %q: %w", k.name, err)
+	if l.began.IsZero() {
+		l.began = e.clock.Now()
+	}
+	// A lease of one use has no half; it is so small because exactness matters more.
+	if last && l.Count > 1 && q.next == nil {
+		if e.clock.Since(l.began) < busyLease {
+			q.size = max(2*l.Count, firstLease)
+		}
+		e.startFetch(k, q, 0)
+	}
+	return c
+}
+
+// stale reports whether a lease is not to be spent any more.
+func (e *Engine) stale(k *key, l *lease) bool { return e.closed.Load() || k.spendable(l) == nil }
+
+// spendable answers the cipher that a lease is for, nil if it is not to be spent: its
+// version is not the primary, or is not open, or the record cannot be trusted.
+func (k *key) spendable(l *lease) *keyring.Cipher {
+	if s := k.standing(); s.primary == l.Version && s.tampered == nil {
+		return s.cipher
 	}
 	return nil
+}
+
+// standing is what decides whether leases are spent.
+type standing struct {
+	primary  uint32
+	cipher   *keyring.Cipher
+	tampered *error
+}
+
+func (k *key) standing() standing {
+	s := standing{primary: k.ring.Record().Primary, tampered: k.tampered.Load()}
+	if s.primary > 0 {
+		s.cipher, _ = k.ring.Opener(s.primary) // nil if it is not open, for whatever reason
+	}
+	return s
 }

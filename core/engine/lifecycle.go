@@ -198,5 +198,5 @@ func (e *Engine) Changed(key store.Key) {
 	ctx, cancel := context.WithTimeout(context.Background(), changeTimeout)
 	defer cancel()
 	e.adopt(ctx, k, key)
-	e.dropStaleLease(ctx, k)
+	e.dropStale(ctx, k)
 }

@@ -74,8 +74,6 @@ func (e *Engine) catchUpKey(ctx context.Context, k *key, revision uint64) error 
 	if err := e.refreshTo(ctx, k, revision); err != nil {
 		return err
 	}
-	if k.leasing.tryEnter() { // behind a key manager that hangs it may stay closed for long
-		e.leaveLeasing(ctx, k)
-	}
+	e.tidy(ctx, k)
 	return nil
 }

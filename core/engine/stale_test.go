@@ -48,7 +48,8 @@ func TestStaleLeaseBehindTheGate(t *testing.T) {
 		}
 		return n
 	}
-	if err := k.leasing.enter(ctx); err != nil {
+	q := &k.quotas[keyring.Encrypting]
+	if err := q.gate.enter(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := other.Rotate(ctx, "payments", keyring.ReasonManual, ""); err != nil {
@@ -60,7 +61,7 @@ func TestStaleLeaseBehindTheGate(t *testing.T) {
 	if n := leased(); n != 64 {
 		t.Fatalf("%d uses of version 1 are out, want those that the gate keeps", n)
 	}
-	e.leaveLeasing(ctx, k)
+	e.leave(ctx, k, q)
 	if n := leased(); n != 0 {
 		t.Errorf("%d uses of version 1 are out with nobody at the gate", n)
 	}

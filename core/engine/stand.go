@@ -144,7 +144,7 @@ func (m *monitor) close(k *key, number uint32) {
 		m.tasks.Go(func() {
 			ctx, cancel := context.WithTimeout(m.ctx, returnMargin/2)
 			defer cancel()
-			m.engine.warnUnreturned(k, m.engine.dropLease(ctx, k, 0))
+			m.engine.dropStale(ctx, k)
 		})
 	}
 }
