@@ -50,10 +50,11 @@ type Config struct {
 	// is rotated, 0 if none does. Leases are sized by it, and by the hard limit.
 	MaxUses func(key string) uint64
 	// OnUses, if set, is called with each lease that this process gets, so that a
-	// scheduler can look whether a rotation is due; and, with a lease of no uses, again
-	// and again while a version is at its hard limit and somebody wants to encrypt. It
-	// answers whether a rotation of the key is under way in this process, and at once:
-	// at the limit encryption waits for it. Rotations elsewhere the store tells.
+	// scheduler can look whether a rotation is due; and with a lease of no uses, again
+	// and again, while a version is at its hard limit and somebody wants to encrypt. It
+	// answers at once whether a rotation of the key is under way in this process, for
+	// which encryption at the limit then waits; those elsewhere the store tells. It may
+	// be called from several goroutines.
 	OnUses func(key string, l store.Lease) (rotating bool)
 	// Clock is the real one if nil. The deadlines of calls to the store and to key
 	// managers, which bound input and output, are always real.
