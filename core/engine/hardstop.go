@@ -56,7 +56,8 @@ func (e *Engine) awaitRotation(ctx context.Context, k *key, stopped uint32, limi
 }
 
 // rotating reports whether somebody is about to give a key its next primary: a
-// scheduler of this process, or whoever holds a claim for it.
+// scheduler of this process, or a process that is not known to be gone and holds a
+// claim for it.
 func (e *Engine) rotating(ctx context.Context, k *key, stopped uint32) (bool, error) {
 	if e.onUses != nil && e.onUses(k.name, store.Lease{Key: k.name, Version: stopped, Uses: k.ring.Record().Settings.HardLimit}) {
 		return true, nil
@@ -70,7 +71,7 @@ func (e *Engine) rotating(ctx context.Context, k *key, stopped uint32) (bool, er
 		return false, err
 	}
 	for _, in := range intents {
-		if in.Key == k.name && in.Kind == rotation.KindRotate && now.Before(in.Expires) {
+		if in.Key == k.name && in.Kind == rotation.KindRotate && now.Before(in.Expires) && !rotation.ParseOwner(in.Owner).Gone() {
 			return true, nil
 		}
 	}

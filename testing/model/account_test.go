@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/store"
 )
 
 // account is what the model knows of one key: what the store holds, what each
@@ -21,16 +22,17 @@ type account struct {
 	tokens []token
 	// events are those that the history must have, in order.
 	events []string
-	uses   map[uint32]uint64
+	// uses are those of each version that were answered.
+	uses map[uint32]tally
 	// highest is the highest number that a version ever had, in this store or in one
 	// that was lost.
 	highest uint32
 	// ends has what concerns the end of versions, filed the versions of which tokens
-	// are in the registered data, holders who may hold uses of which version, and
+	// are in the registered data, holders who may hold uses of which versions, and
 	// unreturned the versions of which killed processes may have held some.
 	ends       map[uint32]end
 	filed      []uint32
-	holders    map[int]uint32
+	holders    map[int][]uint32
 	unreturned []uint32
 	roots      [][]byte // that were imported
 	// claimed: a crash may have left a claim on the key. The next rotation takes it over.
@@ -56,8 +58,8 @@ type token struct {
 
 func newAccount(name string, processes int) *account {
 	return &account{
-		name: name, views: make([]view, processes), uses: map[uint32]uint64{}, outcomes: map[string]int{},
-		ends: map[uint32]end{}, holders: map[int]uint32{},
+		name: name, views: make([]view, processes), uses: map[uint32]tally{}, outcomes: map[string]int{},
+		ends: map[uint32]end{}, holders: map[int][]uint32{},
 	}
 }
 
@@ -135,9 +137,8 @@ func (a *account) settleChange(process int, o op, got result) error {
 	v.from = len(a.past) - 1
 	if o.Kind == create || o.Kind == importKey || o.Kind == importVersion || o.Kind == rotate {
 		v.met = true
-	} else if a.holders[process] != after.primary {
-		a.released(process)
 	}
+	a.outdated(process)
 	return nil
 }
 
@@ -292,11 +293,32 @@ func (a *account) settleBytes(o op, got result) error {
 		return fmt.Errorf("a ciphertext of the other form: %q", got.Bytes)
 	}
 	a.tokens = append(a.tokens, token{bytes: got.Bytes, plain: o.plain, aad: o.AAD, version: got.Version})
-	a.uses[got.Version] += uses(o.plain)
-	if a.limited() && a.uses[got.Version] > a.now().limit {
-		return fmt.Errorf("version %d was used %d times, and the limit is %d", got.Version, a.uses[got.Version], a.now().limit)
+	used := a.uses[got.Version]
+	used[kindOf(o.Kind == reencrypt)] += uses(o.plain)
+	a.uses[got.Version] = used
+	if all := used[keyring.Encrypting] + used[keyring.Reencrypting]; a.limited() && all > a.now().limit {
+		return fmt.Errorf("version %d was used %d times, and the limit is %d", got.Version, all, a.now().limit)
 	}
 	return nil
+}
+
+// tally is what a version was used for, by purpose.
+type tally [2]uint64
+
+func kindOf(reencrypting bool) keyring.Purpose {
+	if reencrypting {
+		return keyring.Reencrypting
+	}
+	return keyring.Encrypting
+}
+
+// tallies are the uses that the store knows of.
+func tallies(k store.Key) map[uint32]tally {
+	all := make(map[uint32]tally)
+	for n, uses := range k.Uses {
+		all[n] = tally{keyring.Encrypting: uses - k.Reencrypted[n], keyring.Reencrypting: k.Reencrypted[n]}
+	}
+	return all
 }
 
 // uses of one encryption: one for each started MiB.
@@ -314,8 +336,10 @@ func (a *account) settleDescription(got result) error {
 		return fmt.Errorf("it is %s\nwant  %s", got.Record, want)
 	}
 	for number, n := range a.uses {
-		if got.Uses[number] < n {
-			return fmt.Errorf("version %d was used %d times, and %d are booked", number, n, got.Uses[number])
+		for purpose, times := range n {
+			if booked := got.Uses[number][purpose]; booked < times {
+				return fmt.Errorf("version %d was used %d times for purpose %d, and %d are booked", number, times, purpose, booked)
+			}
 		}
 	}
 	return nil

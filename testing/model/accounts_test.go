@@ -80,9 +80,9 @@ func (a *account) restore(backup *account) {
 	a.views = make([]view, len(a.views))
 	a.uses, a.ends, a.roots = maps.Clone(backup.uses), maps.Clone(backup.ends), slices.Clone(backup.roots)
 	// Leases that were out at the backup are out again.
-	a.holders, a.unreturned, a.claimed = map[int]uint32{}, slices.Clone(backup.unreturned), false
-	for _, number := range backup.holders {
-		a.unreturned = append(a.unreturned, number)
+	a.holders, a.unreturned, a.claimed = map[int][]uint32{}, slices.Clone(backup.unreturned), false
+	for _, numbers := range backup.holders {
+		a.unreturned = append(a.unreturned, numbers...)
 	}
 	a.trace = append(a.trace, fmt.Sprintf("restored: %s", after))
 }
@@ -98,13 +98,5 @@ func (a *account) settleRecovery(primary uint32) error {
 	return nil
 }
 
-// leasesEnd: no process holds uses of a version that is not the primary: what is not
-// returned has expired.
-func (a *account) leasesEnd() {
-	a.unreturned = nil
-	for process, number := range a.holders {
-		if !a.exists() || number != a.now().primary {
-			delete(a.holders, process)
-		}
-	}
-}
+// leasesEnd: what was not returned has expired.
+func (a *account) leasesEnd() { a.unreturned = nil }

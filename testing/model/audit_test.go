@@ -19,12 +19,14 @@ func (a *account) story(err error) string {
 	return fmt.Sprintf("key %s: %v\n%s", a.name, err, strings.Join(trace, "\n"))
 }
 
-// allKnow: every process has caught up with the store.
+// allKnow: every process has caught up with the store, and holds no uses of a version
+// that is not the primary.
 func (a *account) allKnow() {
 	for i := range a.views {
 		if a.views[i].met {
 			a.views[i].from = len(a.past) - 1
 		}
+		a.outdated(i)
 	}
 }
 
@@ -38,7 +40,7 @@ func (a *account) audit(ctx context.Context, s store.Store) error {
 	if err := stored.Verify(s.ID(), stored.LastDigest); err != nil {
 		return errors.New(a.story(err))
 	}
-	if err := a.settleDescription(result{Record: recordOf(stored).String(), Uses: stored.Uses}); err != nil {
+	if err := a.settleDescription(result{Record: recordOf(stored).String(), Uses: tallies(stored)}); err != nil {
 		return errors.New(a.story(err))
 	}
 	if err := storetest.CheckLog(ctx, s); err != nil {

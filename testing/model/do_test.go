@@ -60,7 +60,7 @@ func (r *result) do(ctx context.Context, n node, o op) (err error) {
 	case describe:
 		var key store.Key
 		if key, err = n.Describe(ctx, o.Key); err == nil {
-			r.Record, r.Uses = recordOf(key).String(), key.Uses
+			r.Record, r.Uses = recordOf(key).String(), tallies(key)
 		}
 	case schedule:
 		_, err = n.destroyer.Schedule(ctx, o.Key, o.Version, quarantine, "")

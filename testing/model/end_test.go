@@ -91,24 +91,35 @@ func (a *account) attempt(number uint32, known []*record) {
 }
 
 // leased takes down that a process encrypted under a version: it holds uses of it from
-// then on, and of no other.
-func (a *account) leased(process int, number uint32) { a.holders[process] = number }
+// then on.
+func (a *account) leased(process int, number uint32) {
+	if !slices.Contains(a.holders[process], number) {
+		a.holders[process] = append(slices.Clip(a.holders[process]), number)
+	}
+}
+
+// outdated: the process gave back what it held of versions that are not the primary.
+func (a *account) outdated(process int) {
+	if a.exists() && slices.Contains(a.holders[process], a.now().primary) {
+		a.holders[process] = []uint32{a.now().primary}
+	} else {
+		a.released(process)
+	}
+}
 
 // released: the process gave its uses back.
 func (a *account) released(process int) { delete(a.holders, process) }
 
 // abandoned: the process was killed, and its uses are out until they expire.
 func (a *account) abandoned(process int) {
-	if number, ok := a.holders[process]; ok {
-		a.unreturned = append(a.unreturned, number)
-		delete(a.holders, process)
-	}
+	a.unreturned = append(a.unreturned, a.holders[process]...)
+	delete(a.holders, process)
 }
 
 // mayBeLeased reports whether uses of a version may be out.
 func (a *account) mayBeLeased(number uint32) bool {
-	for _, n := range a.holders {
-		if n == number {
+	for _, numbers := range a.holders {
+		if slices.Contains(numbers, number) {
 			return true
 		}
 	}

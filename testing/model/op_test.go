@@ -83,10 +83,10 @@ func (o op) String() string {
 type result struct {
 	outcome
 	Error  string
-	Bytes  []byte            // the token, or the plaintext
-	Record string            // by describe: of record.String
-	Uses   map[uint32]uint64 // by describe
-	Moved  int               // wraps, by rotateKEK and rewrapKEK
+	Bytes  []byte           // the token, or the plaintext
+	Record string           // by describe: of record.String
+	Uses   map[uint32]tally // by describe
+	Moved  int              // wraps, by rotateKEK and rewrapKEK
 
 	newest []string // events, of what was read beside all processes
 }

@@ -209,7 +209,7 @@ func (tr *troupe) describe(t *testing.T, a *account) (result, error) {
 		return result{}, err
 	}
 	newest, _, err := eventPage(t.Context(), tr.store, history.Query{Key: a.name, Limit: 10})
-	return result{Record: recordOf(key).String(), Uses: key.Uses, newest: newest}, err
+	return result{Record: recordOf(key).String(), Uses: tallies(key), newest: newest}, err
 }
 
 // catchUp waits until every process encrypts as the store says, without having been

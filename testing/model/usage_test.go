@@ -23,9 +23,6 @@ import (
 	"github.com/keyrotor/keyrotor/testing/faults"
 )
 
-// tally is what a version was used for, by encryption and by re-encryption.
-type tally [2]uint64
-
 // usage is some processes on one store, and what they truly did.
 type usage struct {
 	path      string
@@ -159,13 +156,6 @@ func (u *usage) crash(t *rapid.T) {
 	u.processes[i] = u.start(t)
 }
 
-func kindOf(reencrypting bool) keyring.Purpose {
-	if reencrypting {
-		return keyring.Reencrypting
-	}
-	return keyring.Encrypting
-}
-
 // encrypt lets two goroutines of a process encrypt values of so many uses, or one if
 // they take several each.
 func (u *usage) encrypt(t *rapid.T, times int, uses uint64) {
@@ -288,7 +278,7 @@ func (u *usage) compare(t *rapid.T, stopped bool) {
 		if k.Uses[n] > k.Settings.HardLimit {
 			t.Fatalf("version %d: %d uses are on record, and the limit is %d", n, k.Uses[n], k.Settings.HardLimit)
 		}
-		recorded := tally{k.Uses[n] - k.Reencrypted[n], k.Reencrypted[n]}
+		recorded := tallies(k)[n]
 		for p, used := range u.used[n] {
 			if recorded[p] < used || stopped && recorded[p] > used+u.lost[n][p] {
 				t.Fatalf("version %d: purpose %d has %d uses on record, and had %d; crashed processes held %d", n, p, recorded[p], used, u.lost[n][p])
