@@ -49,13 +49,14 @@ type Config struct {
 	// MaxUses, if set, answers how many uses a policy allows a version of a key before it
 	// is rotated, 0 if none does. Leases are sized by it, and by the hard limit.
 	MaxUses func(key string) uint64
-	// OnUses, if set, is called with each lease that this process gets, so that a
-	// scheduler can look whether a rotation is due; and with a lease of no uses, again
-	// and again, while a version is at its hard limit and somebody wants to encrypt. It
-	// answers at once whether a rotation of the key is under way in this process, for
-	// which encryption at the limit then waits; those elsewhere the store tells. It may
-	// be called from several goroutines.
-	OnUses func(key string, l store.Lease) (rotating bool)
+	// OnUses, if set, is called with each lease that this process gets, and with one of
+	// no uses when a version is at its hard limit, so that a scheduler can look whether a
+	// rotation is due. It returns at once, and may be called from several goroutines.
+	OnUses func(key string, l store.Lease)
+	// Rotating, if set, reports whether a rotation of the key is under way in this
+	// process or about to be. At the hard limit encryption waits for it, as it does for
+	// those under way in other processes, which the store knows.
+	Rotating func(key string) bool
 	// Clock is the real one if nil. The deadlines of calls to the store and to key
 	// managers, which bound input and output, are always real.
 	Clock clockwork.Clock
@@ -77,7 +78,8 @@ type Engine struct {
 	leaseTTL time.Duration
 	budget   func(key string) outage.Budget
 	maxUses  func(key string) uint64
-	onUses   func(key string, l store.Lease) (rotating bool)
+	onUses   func(key string, l store.Lease)
+	coming   func(key string) bool
 
 	// keys is replaced, never changed: readers take no lock.
 	keys     atomic.Pointer[keyTable]
@@ -106,6 +108,15 @@ func New(c Config) (*Engine, error) {
 	if c.Clock == nil {
 		c.Clock = clockwork.NewRealClock()
 	}
+	if c.MaxUses == nil {
+		c.MaxUses = func(string) uint64 { return 0 }
+	}
+	if c.OnUses == nil {
+		c.OnUses = func(string, store.Lease) {}
+	}
+	if c.Rotating == nil {
+		c.Rotating = func(string) bool { return false }
+	}
 	if c.LeaseTTL == 0 {
 		c.LeaseTTL = store.MaxLeaseTTL
 	}
@@ -117,7 +128,7 @@ func New(c Config) (*Engine, error) {
 	}
 	e := &Engine{
 		store: c.Store, manager: c.KeyManager, log: c.Log, clock: c.Clock, leaseTTL: c.LeaseTTL, budget: c.Budget,
-		maxUses: c.MaxUses, onUses: c.OnUses,
+		maxUses: c.MaxUses, onUses: c.OnUses, coming: c.Rotating,
 		owner:      rotation.CurrentOwner().String(),
 		attempts:   newAttempts(c.Clock),
 		misses:     misses{clock: c.Clock},

@@ -39,8 +39,10 @@ type fetch struct {
 	back []*lease
 	// asking is set once there may be a lease that nobody else knows of.
 	asking atomic.Bool
-	done   chan struct{}
-	err    error // once it is done
+	// limited is set if the store grants nothing, and says of which version.
+	limited *store.Lease
+	done    chan struct{}
+	err     error // once it is done
 }
 
 // startFetch answers the request that is under way, or begins one. The caller holds
@@ -67,11 +69,14 @@ func (e *Engine) runFetch(k *key, q *quota, f *fetch, size uint64) {
 	}
 	e.leave(context.Background(), k, q)
 	e.tidy(context.Background(), k) // the request may have met a new primary
+	if f.limited != nil {
+		e.onUses(k.name, *f.limited) // before anybody asks whether a rotation comes
+	}
 	close(f.done)
 	switch {
-	case err == nil && e.onUses != nil:
+	case err == nil:
 		e.onUses(k.name, l.Lease)
-	case f.uses == 0 && err != nil && !errors.Is(err, keyring.ErrUsageLimit) && !e.closed.Load():
+	case f.uses == 0 && !errors.Is(err, keyring.ErrUsageLimit) && !e.closed.Load():
 		e.log.Warn("no uses could be leased ahead; when those that are leased are spent, it is tried again", "key", k.name, "error", err)
 	}
 }
@@ -162,7 +167,9 @@ func (e *Engine) acquire(ctx context.Context, k *key, p keyring.Purpose, f *fetc
 		l.stop()
 	}
 	f.back = nil
-	if limited && f.uses <= 1 {
+	if limited {
+		now := k.ring.Record()
+		f.limited = &store.Lease{Key: k.name, Version: now.Primary, Uses: now.Settings.HardLimit}
 		k.refusal.Store(&refusal{err, e.clock.Now().Add(refusalTTL)})
 	}
 	if err == nil && granted.Count < f.uses {
@@ -177,10 +184,8 @@ func (e *Engine) acquire(ctx context.Context, k *key, p keyring.Purpose, f *fetc
 // them nevertheless.
 func (e *Engine) mostUses(k *key) uint64 {
 	limit := k.ring.Record().Settings.HardLimit
-	if e.maxUses != nil {
-		if n := e.maxUses(k.name); n > 0 {
-			limit = min(limit, n)
-		}
+	if n := e.maxUses(k.name); n > 0 {
+		limit = min(limit, n)
 	}
 	return max(limit/leastParts, 1)
 }

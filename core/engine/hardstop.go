@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/keyrotor/keyrotor/core/rotation"
-	"github.com/keyrotor/keyrotor/core/store"
 )
 
 // refusalTTL is how long a refusal stands without asking the store again, which
@@ -32,7 +31,7 @@ func (e *Engine) awaitRotation(ctx context.Context, k *key, stopped uint32, limi
 	defer k.awaiting.leave()
 	for {
 		// In this order: a rotation that is over by now has committed before.
-		rotating, err := e.rotating(ctx, k, stopped)
+		rotating, err := e.rotating(ctx, k)
 		if err == nil {
 			err = e.refreshIfChanged(ctx, k)
 		}
@@ -58,8 +57,8 @@ func (e *Engine) awaitRotation(ctx context.Context, k *key, stopped uint32, limi
 // rotating reports whether somebody is about to give a key its next primary: a
 // scheduler of this process, or a process that is not known to be gone and holds a
 // claim for it.
-func (e *Engine) rotating(ctx context.Context, k *key, stopped uint32) (bool, error) {
-	if e.onUses != nil && e.onUses(k.name, store.Lease{Key: k.name, Version: stopped, Uses: k.ring.Record().Settings.HardLimit}) {
+func (e *Engine) rotating(ctx context.Context, k *key) (bool, error) {
+	if e.coming(k.name) {
 		return true, nil
 	}
 	intents, err := e.store.Intents(ctx)

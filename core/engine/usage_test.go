@@ -273,18 +273,17 @@ func TestOnUses(t *testing.T) {
 		var grants atomic.Int64
 		var due, rotated atomic.Bool
 		e = b.process(t, l, func(c *engine.Config) {
-			c.OnUses = func(key string, l store.Lease) bool {
+			c.OnUses = func(key string, l store.Lease) {
 				if grants.Add(1); key != "payments" || l.Uses < l.Count || l.Count == 0 {
 					t.Errorf("told of %q, %+v", key, l)
 				}
 				if l.Version == 1 && l.Uses-l.Reencrypted >= 500 && due.CompareAndSwap(false, true) {
-					_, err := e.RotateDue(context.Background(), key, keyring.ReasonUsageLimit, store.DueSlot{Policy: "uses", Slot: "v1"})
+					_, err := e.RotateDue(context.Background(), key, l.Version, keyring.ReasonUsageLimit, store.DueSlot{Policy: "uses", Slot: "v1"})
 					if err != nil {
 						t.Error(err)
 					}
 					rotated.Store(true)
 				}
-				return false
 			}
 		})
 		create(t, e, "payments", 10_000)
