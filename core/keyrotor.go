@@ -8,6 +8,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -111,6 +112,7 @@ func (o Opener) Open(ctx context.Context, path string) (kr *Keyrotor, err error)
 	kr.Engine, err = engine.New(engine.Config{
 		Store: kr.store, Actor: kr.actor, Log: o.Log, OnStep: o.OnStep,
 		KeyManager: kr.keyManager, Budget: kr.Config.Budget, Clock: o.Clock,
+		MaxUses: kr.maxUses, OnUses: kr.used, Rotating: kr.rotating,
 	})
 	if err != nil {
 		return kr, err
@@ -215,6 +217,9 @@ type KeyOptions struct {
 	// and without one the only provider that there is.
 	WrapWith  []string
 	Algorithm keyring.Algorithm
+	// HardLimit is the number of uses at which a version stops encrypting. If it is 0,
+	// the config's key block decides, and without one it is keyring.MaxUses.
+	HardLimit uint64
 	Note      string
 }
 
@@ -231,7 +236,7 @@ func (kr *Keyrotor) CreateKey(ctx context.Context, name string, o KeyOptions) (s
 func (kr *Keyrotor) settings(name string, o KeyOptions) (keyring.Settings, error) {
 	wrapWith, err := kr.wrapWith(name, o.WrapWith)
 	return keyring.Settings{
-		Algorithm: o.Algorithm, WrapWith: wrapWith, HardLimit: kr.Config.Key(name).HardLimit,
+		Algorithm: o.Algorithm, WrapWith: wrapWith, HardLimit: cmp.Or(o.HardLimit, kr.Config.Key(name).HardLimit),
 	}, err
 }
 

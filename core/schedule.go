@@ -3,8 +3,10 @@ package core
 import (
 	"context"
 
+	"github.com/keyrotor/keyrotor/core/policy"
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/scheduler"
+	"github.com/keyrotor/keyrotor/core/store"
 )
 
 // newScheduler builds the scheduler of an opened Keyrotor, with the policies of its
@@ -31,3 +33,23 @@ func (kr *Keyrotor) newScheduler() (*scheduler.Scheduler, error) {
 	}
 	return s, nil
 }
+
+// What the engine asks of the scheduler, which is built after it. A scheduler that does
+// not run knows the policies nevertheless, which another process may act upon.
+
+// maxUses is the least number of uses at which a policy of the key may be due.
+func (kr *Keyrotor) maxUses(key string) uint64 {
+	var least uint64
+	for _, p := range kr.Scheduler.Policies(key) {
+		if counted, ok := p.(policy.Counted); ok {
+			if n := counted.MaxUses(); n > 0 && (least == 0 || n < least) {
+				least = n
+			}
+		}
+	}
+	return least
+}
+
+func (kr *Keyrotor) used(key string, l store.Lease) { kr.Scheduler.Used(key, l) }
+
+func (kr *Keyrotor) rotating(key string) bool { return kr.Scheduler.Rotating(key) }

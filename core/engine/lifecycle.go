@@ -98,6 +98,9 @@ func activate(rec *keyring.Record, event history.Event) ([]history.Event, error)
 type Settings struct {
 	MinDecryptVersion *uint32
 	BlockReads        *bool
+	// HardLimit is from 1 to keyring.MaxUses. One below what a version has been used
+	// stops it, when what is leased of it is spent.
+	HardLimit *uint64
 }
 
 // Setting is one that was changed.
@@ -164,6 +167,13 @@ func (s Settings) apply(rec *keyring.Record) ([]Setting, error) {
 	if block := s.BlockReads; block != nil && *block != settings.BlockReads {
 		changes = append(changes, Setting{"block_reads", strconv.FormatBool(settings.BlockReads), strconv.FormatBool(*block)})
 		settings.BlockReads = *block
+	}
+	if limit := s.HardLimit; limit != nil && *limit != settings.HardLimit {
+		if *limit == 0 || *limit > keyring.MaxUses {
+			return nil, fmt.Errorf("key %q: a hard limit of %d uses; it must be from 1 to %d", rec.Name, *limit, uint64(keyring.MaxUses))
+		}
+		changes = append(changes, Setting{"hard_limit", strconv.FormatUint(settings.HardLimit, 10), strconv.FormatUint(*limit, 10)})
+		settings.HardLimit = *limit
 	}
 	return changes, nil
 }

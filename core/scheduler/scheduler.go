@@ -206,11 +206,17 @@ func (s *Scheduler) signal() {
 	}
 }
 
-// Rotating reports whether a rotation of the key is under way here.
+// Rotating reports whether a rotation of the key is under way here, or may begin with
+// the look that is being taken.
 func (s *Scheduler) Rotating(key string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rotating[key]
+	return s.comes(key)
+}
+
+// comes is Rotating with mu held.
+func (s *Scheduler) comes(key string) bool {
+	return s.running != nil && (s.rotating[key] || s.names[key] || s.looking[key])
 }
 
 // waiting takes the names that were nudged. all: every key is to be looked at.

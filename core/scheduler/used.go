@@ -25,7 +25,7 @@ func (s *Scheduler) Used(key string, l store.Lease) (rotating bool) {
 	if !known || l.Count == 0 || l.Uses >= m.total || m.encryptions > 0 && l.Uses-l.Reencrypted >= m.encryptions {
 		s.wake(key)
 	}
-	return s.rotating[key] || s.names[key] || s.looking[key]
+	return s.comes(key)
 }
 
 // mark notes what Used needs to know of a key.

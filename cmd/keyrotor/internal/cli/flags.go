@@ -3,9 +3,12 @@ package cli
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/keyrotor/keyrotor/core/keyring"
 )
 
 // choice is a flag whose value is one of a set.
@@ -30,6 +33,30 @@ func (c *choice) Set(s string) error {
 		return fmt.Errorf("it is one of %s", strings.Join(c.set, ", "))
 	}
 	c.value = s
+	return nil
+}
+
+// limitFlag is a hard limit of uses, 0 if it is not given.
+type limitFlag uint64
+
+// String implements pflag.Value.
+func (l *limitFlag) String() string {
+	if *l == 0 {
+		return ""
+	}
+	return strconv.FormatUint(uint64(*l), 10)
+}
+
+// Type implements pflag.Value.
+func (l *limitFlag) Type() string { return "NUMBER" }
+
+// Set implements pflag.Value.
+func (l *limitFlag) Set(s string) error {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || n == 0 || n > keyring.MaxUses {
+		return fmt.Errorf("it is from 1 to %d", uint64(keyring.MaxUses))
+	}
+	*l = limitFlag(n)
 	return nil
 }
 

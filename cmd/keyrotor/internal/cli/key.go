@@ -21,6 +21,7 @@ func (a *app) keyCommand() *cobra.Command {
 
 func (a *app) keyCreate() *cobra.Command {
 	var options core.KeyOptions
+	var limit limitFlag
 	algorithm := newChoice(string(keyring.AES256GCM), string(keyring.AES256GCM), string(keyring.XChaCha20Poly1305))
 	cmd := &cobra.Command{
 		Use:   "create NAME",
@@ -31,8 +32,13 @@ never reused, and stands in every token of the key.
 Each version is wrapped by every provider named, so that each of them alone can
 open it. Without --wrap-with it is the key's block in the config that decides, and
 without that the only provider that there is. The first key of a config makes the
-store, too.`,
+store, too.
+
+A version stops encrypting after as many uses as --hard-limit says, or the key's block
+in the config, or 4294967296 (2^32), the most that AES-GCM is good for; an encryption is
+a use for each MiB that it begins. 'keyrotor usage' shows how far each version is.`,
 		Example: `  keyrotor key create payments
+  keyrotor key create sessions --hard-limit 1000000
   keyrotor key create payments --wrap-with prod,dr --note 'card data'`,
 		Args:              takes(1, 1),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -40,7 +46,7 @@ store, too.`,
 			if cmd.Flags().Changed("wrap-with") && len(options.WrapWith) == 0 {
 				return misuse(cmd, "--wrap-with names no provider")
 			}
-			options.Algorithm = keyring.Algorithm(algorithm.value)
+			options.Algorithm, options.HardLimit = keyring.Algorithm(algorithm.value), uint64(limit)
 			return a.withKeyrotorOrNew(cmd, func(ctx context.Context, kr *core.Keyrotor) error {
 				key, err := kr.CreateKey(ctx, args[0], options)
 				if err != nil {
@@ -53,6 +59,7 @@ store, too.`,
 	flags := cmd.Flags()
 	flags.StringSliceVar(&options.WrapWith, "wrap-with", nil, "the `PROVIDERS` that wrap each version, separated by commas")
 	flags.Var(&algorithm, "algorithm", "the cipher of its versions")
+	flags.Var(&limit, "hard-limit", "let a version encrypt `NUMBER` times at most (default: 4294967296)")
 	flags.StringVar(&options.Note, "note", "", "`TEXT` for the history; not secret")
 	completeFlag(cmd, "wrap-with", a.completeProviderList)
 	completeChoice(cmd, "algorithm", &algorithm)

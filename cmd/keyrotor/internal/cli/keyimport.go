@@ -28,6 +28,7 @@ type keyImport struct {
 	form       choice
 	file       string
 	reason     choice
+	limit      limitFlag
 	options    core.KeyOptions
 }
 
@@ -79,7 +80,7 @@ of this store, from any other, and nothing else about it.`,
 			if err := i.check(cmd); err != nil {
 				return err
 			}
-			i.name, i.options.Algorithm = args[0], keyring.Algorithm(algorithm.value)
+			i.name, i.options.Algorithm, i.options.HardLimit = args[0], keyring.Algorithm(algorithm.value), uint64(i.limit)
 			if i.newVersion {
 				return a.withKeyrotor(cmd, i.run)
 			}
@@ -94,6 +95,7 @@ of this store, from any other, and nothing else about it.`,
 	flags.StringVar(&i.file, "file", "", "read `FILE` instead of standard input")
 	flags.StringSliceVar(&i.options.WrapWith, "wrap-with", nil, "the `PROVIDERS` that wrap each version, separated by commas")
 	flags.Var(&algorithm, "algorithm", "the cipher of its versions")
+	flags.Var(&i.limit, "hard-limit", "let a version encrypt `NUMBER` times at most (default: 4294967296)")
 	flags.Var(&i.reason, "reason", "why there is a new version")
 	flags.StringVar(&i.options.Note, "note", "", "`TEXT` for the history; not secret")
 	completeChoice(cmd, "format", &i.form)
@@ -109,8 +111,8 @@ func (i *keyImport) check(cmd *cobra.Command) error {
 	switch {
 	case i.passphrase && given("format"):
 		return misuse(cmd, "--passphrase and --format are both given")
-	case i.newVersion && (given("wrap-with") || given("algorithm")):
-		return misuse(cmd, "--wrap-with and --algorithm are for a new key; a new version has those of its key")
+	case i.newVersion && (given("wrap-with") || given("algorithm") || given("hard-limit")):
+		return misuse(cmd, "--wrap-with, --algorithm and --hard-limit are for a new key; a new version has those of its key")
 	case !i.newVersion && given("reason"):
 		return misuse(cmd, "--reason is for --new-version; the first version has the reason initial")
 	case given("wrap-with") && len(i.options.WrapWith) == 0:

@@ -129,6 +129,7 @@ func (a *app) keySet() *cobra.Command {
 		settings engine.Settings
 		least    uint32
 		block    bool
+		limit    limitFlag
 		note     string
 	)
 	cmd := &cobra.Command{
@@ -139,10 +140,14 @@ func (a *app) keySet() *cobra.Command {
 --min-decrypt-version refuses decryption with the versions below it, whatever their
 state; 0 refuses none. --block-reads refuses decryption with compromised versions,
 which else goes on, with a warning in the log. Re-encryption reads values, too, so do
-these when that is done.`,
+these when that is done.
+
+--hard-limit stops a version after so many uses. A version that had as many already
+encrypts no more than what processes hold on lease: rotate the key.`,
 		Example: `  keyrotor key set payments --min-decrypt-version 4
   keyrotor key set payments --block-reads --note 'all is re-encrypted'
-  keyrotor key set payments --block-reads=false`,
+  keyrotor key set payments --block-reads=false
+  keyrotor key set payments --hard-limit 1000000`,
 		Args:              takes(1, 1),
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -151,6 +156,9 @@ these when that is done.`,
 			}
 			if cmd.Flags().Changed("block-reads") {
 				settings.BlockReads = &block
+			}
+			if cmd.Flags().Changed("hard-limit") {
+				settings.HardLimit = new(uint64(limit))
 			}
 			if settings == (engine.Settings{}) {
 				return misuse(cmd, "no setting is given")
@@ -168,6 +176,7 @@ these when that is done.`,
 	flags.SortFlags = false
 	flags.Uint32Var(&least, "min-decrypt-version", 0, "refuse decryption with versions below `NUMBER`; 0 refuses none")
 	flags.BoolVar(&block, "block-reads", false, "refuse decryption with compromised versions")
+	flags.Var(&limit, "hard-limit", "let a version encrypt `NUMBER` times at most")
 	flags.StringVar(&note, "note", "", "`TEXT` for the history; not secret")
 	return cmd
 }
@@ -192,6 +201,9 @@ func (a *app) configured(done engine.Configured) error {
 		if err := a.Printf("key %s: %s is %s, before it was %s\n", done.Key.Name, c.Name, c.New, c.Old); err != nil {
 			return err
 		}
+	}
+	if p := done.Key.Primary; p > 0 && done.Key.Uses[p] >= done.Key.Settings.HardLimit {
+		a.Hint("Version %d had %d uses already. Next: keyrotor key rotate %s", p, done.Key.Uses[p], done.Key.Name)
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ left.`,
 	a.addGlobalFlags(root)
 	a.group(root,
 		a.initCommand(), a.keyCommand(), a.policyCommand(), a.encryptCommand(), a.decryptCommand(),
-		a.reencryptCommand(), a.censusCommand(), a.historyCommand(),
+		a.reencryptCommand(), a.censusCommand(), a.usageCommand(), a.historyCommand(),
 		a.backupCommand(), a.recoverCommand(), a.doctorCommand(),
 		a.configCommand(), a.providerCommand(), a.kekCommand(), a.pluginCommand(),
 		a.versionCommand(), a.completionCommand(),
