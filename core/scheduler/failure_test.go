@@ -3,6 +3,7 @@ package scheduler_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -30,16 +31,24 @@ func TestFailure(t *testing.T) {
 			b.add(q, "", maxAge(time.Hour))
 			q.start(b)
 		}
-		var tries []time.Duration
+		var tried []time.Duration
 		b.managers["a"].Before(func(_ context.Context, call string) error {
+			b.mu.Lock()
+			defer b.mu.Unlock()
 			if call == "Wrap" || call == "GenerateDataKey" {
-				tries = append(tries, time.Since(b.start)-time.Hour)
+				tried = append(tried, time.Since(b.start)-time.Hour)
 			}
 			return provider.Errorf(provider.Denied, "as the test wants it")
 		})
+		soFar := func() []time.Duration {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return slices.Clone(tried)
+		}
 		time.Sleep(61 * time.Minute)
 		b.wantRotations("orders", time.Hour)
 		b.wantRotations("payments")
+		tries := soFar()
 		// At 0 s, then after 8 to 12 s, then 16 to 24 s later, and not again within the minute
 		// after the third (32 to 48 s) but for that.
 		if len(tries) < 3 || len(tries) > 4 || tries[0] > time.Second || tries[1] < 8*time.Second || tries[2]-tries[1] < 16*time.Second {
@@ -55,7 +64,7 @@ func TestFailure(t *testing.T) {
 		}
 		time.Sleep(24 * time.Hour)
 		// Every hour, give or take a fifth; the other process may try at the same moment.
-		if n := len(tries); n < 28 || n > 80 {
+		if n := len(soFar()); n < 28 || n > 80 {
 			t.Errorf("%d tries in a day", n)
 		}
 		b.managers["a"].Before(nil)
