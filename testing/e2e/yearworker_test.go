@@ -73,15 +73,11 @@ type yearWorker struct {
 	plans []plan
 }
 
-// goOn moves the clock, waits until the scheduler has nothing left to do, and encrypts.
+// goOn moves the clock, and encrypts.
 func (w *yearWorker) goOn(to time.Time) error {
 	w.clock.Advance(to.Sub(w.clock.Now()))
-	tick := time.NewTicker(200 * time.Microsecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); !w.settled(w.kr.Scheduler.Status(), to); <-tick.C {
-		if time.Now().After(deadline) {
-			return fmt.Errorf("for %s the scheduler did not come to rest: %+v", patience, w.kr.Scheduler.Status())
-		}
+	if err := w.settle(to); err != nil {
+		return err
 	}
 	for _, p := range w.plans {
 		for range yearEncryptions {
@@ -91,6 +87,18 @@ func (w *yearWorker) goOn(to time.Time) error {
 			if _, err := w.kr.Encrypt(context.Background(), p.key, []byte("x"), nil); err != nil {
 				return err
 			}
+		}
+	}
+	return w.settle(to) // uses may have made a key due
+}
+
+// settle waits until the scheduler has nothing left to do.
+func (w *yearWorker) settle(now time.Time) error {
+	tick := time.NewTicker(200 * time.Microsecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !w.settled(w.kr.Scheduler.Status(), now); <-tick.C {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("for %s the scheduler did not come to rest: %+v", patience, w.kr.Scheduler.Status())
 		}
 	}
 	return nil
