@@ -13,6 +13,7 @@ import (
 
 	"github.com/keyrotor/keyrotor/core/engine"
 	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/wrapping"
 	"github.com/keyrotor/keyrotor/testing/faults"
@@ -212,6 +213,38 @@ func TestFetchedAheadGoesBack(t *testing.T) {
 	}
 }
 
+// TestClosedVersionHoldsNoUses: when access to the key manager is taken away, so are the
+// uses, and they are there again when it is given back.
+func TestClosedVersionHoldsNoUses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		l := faults.NewLedger(b.openStore(t))
+		e := b.process(t, l, nil)
+		create(t, e, "payments", 0)
+		encryptTimes(t, e, 100)
+		pass(50 * time.Minute)
+		encryptTimes(t, e, 100)
+		synctest.Wait()
+		if n := len(l.Leases()); n < 2 {
+			t.Fatalf("%d leases are out", n)
+		}
+		answering(b.km, provider.Denied)
+		pass(12 * time.Minute) // the wraps are opened anew each hour, and leases last for 15 minutes
+		if n := len(l.Leases()); n > 0 {
+			t.Errorf("%d leases are out of a version that is closed", n)
+		}
+		if _, err := e.Encrypt(t.Context(), "payments", nil, nil); !errors.Is(err, provider.Denied) {
+			t.Errorf("with access taken away: %v", err)
+		}
+		if uses, _ := b.counts(t, 1); uses != 200 {
+			t.Errorf("%d uses are on record after 200", uses)
+		}
+		b.km.Before(nil)
+		pass(2 * time.Minute)
+		encryptTimes(t, e, 10)
+	})
+}
+
 // TestLeaseSizes: a lease is a hundredth at most of what a version is for.
 func TestLeaseSizes(t *testing.T) {
 	for _, c := range []struct {
@@ -302,8 +335,8 @@ func TestOnUses(t *testing.T) {
 	})
 }
 
-// TestStoreDown: encryption goes on within what is leased, and then says why not.
-func TestStoreDown(t *testing.T) {
+// TestSpendingWhileTheStoreIsDown: encryption goes on within what is leased, and then says why not.
+func TestSpendingWhileTheStoreIsDown(t *testing.T) {
 	for _, down := range []error{store.ErrBusy, store.ErrReadOnly, store.ErrFull} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t)
