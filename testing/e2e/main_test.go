@@ -4,6 +4,7 @@
 // The short form is part of every test run. The long one is
 //
 //	go test ./testing/e2e -run Kills -v -timeout 1h -kills 1000 -plugin-kills 200
+//	go test ./testing/e2e -run Usage -v -usage-time 1m
 //	go test ./testing/e2e -run Year -v -timeout 1h -year-days 365 -year-kills 50
 package e2e
 
@@ -24,6 +25,7 @@ var (
 	pluginKills = flag.Int("plugin-kills", 12, "how many plugins TestPluginKills kills")
 	yearDays    = flag.Int("year-days", 40, "how many days pass in TestYear")
 	yearKills   = flag.Int("year-kills", 6, "how many processes TestYear kills")
+	usageTime   = flag.Duration("usage-time", 2*time.Second, "how long TestUsage uses a key up, each time")
 	seed        = flag.Uint64("seed", 20261123, "what is random is drawn from this")
 )
 
@@ -33,6 +35,7 @@ var pluginDir string
 func TestMain(m *testing.M) {
 	for variable, job := range map[string]func(string) error{
 		workerVariable: work, moveVariable: moveWork, backupJobVariable: backupJob, yearVariable: yearWork, replicaVariable: replicate,
+		usageVariable: useUp,
 	} {
 		if what := os.Getenv(variable); what != "" {
 			if err := job(what); err != nil {
