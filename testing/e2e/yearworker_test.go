@@ -43,6 +43,10 @@ func yearWork(encoded string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.kr.Close()) }()
+	if w.service, err = (core.Opener{Clock: w.clock}).Open(context.Background(), j.Config); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.service.Close()) }()
 	for _, p := range w.plans {
 		if p.policy != nil {
 			if err := w.kr.Scheduler.Add(p.key, p.policy); err != nil {
@@ -70,7 +74,10 @@ func yearWork(encoded string) (err error) {
 type yearWorker struct {
 	clock *clockwork.FakeClock
 	kr    *core.Keyrotor
-	plans []plan
+	// service encrypts. Its scheduler does not run: by its uses a key would be rotated at
+	// any moment, in the middle of which the clock may be moved by hours.
+	service *core.Keyrotor
+	plans   []plan
 }
 
 // goOn moves the clock, and encrypts.
@@ -84,7 +91,7 @@ func (w *yearWorker) goOn(to time.Time) error {
 			if !p.uses {
 				break
 			}
-			if _, err := w.kr.Encrypt(context.Background(), p.key, []byte("x"), nil); err != nil {
+			if _, err := w.service.Encrypt(context.Background(), p.key, []byte("x"), nil); err != nil {
 				return err
 			}
 		}
