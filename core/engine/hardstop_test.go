@@ -143,7 +143,8 @@ func TestHardStopEnds(t *testing.T) {
 	}{
 		"expiry of the claim": {
 			func(*testing.T, *bench, *engine.Engine, store.Intent, context.CancelFunc) {},
-			[]error{keyring.ErrUsageLimit}, time.Minute, time.Minute + 50*time.Millisecond,
+			[]error{keyring.ErrUsageLimit},
+			time.Minute, time.Minute + 50*time.Millisecond,
 		},
 		"failure of the rotation": {
 			func(t *testing.T, b *bench, _ *engine.Engine, in store.Intent, _ context.CancelFunc) {
@@ -151,11 +152,13 @@ func TestHardStopEnds(t *testing.T) {
 					t.Error(err)
 				}
 			},
-			[]error{keyring.ErrUsageLimit}, time.Second, time.Second + 50*time.Millisecond,
+			[]error{keyring.ErrUsageLimit},
+			time.Second, time.Second + 50*time.Millisecond,
 		},
 		"end of the context": {
 			func(_ *testing.T, _ *bench, _ *engine.Engine, _ store.Intent, cancel context.CancelFunc) { cancel() },
-			[]error{keyring.ErrUsageLimit, context.Canceled}, time.Second, time.Second,
+			[]error{keyring.ErrUsageLimit, context.Canceled},
+			time.Second, time.Second,
 		},
 		"close": {
 			func(t *testing.T, _ *bench, e *engine.Engine, _ store.Intent, _ context.CancelFunc) {
@@ -163,13 +166,15 @@ func TestHardStopEnds(t *testing.T) {
 					t.Error(err)
 				}
 			},
-			[]error{engine.ErrClosed}, time.Second, time.Second,
+			[]error{engine.ErrClosed},
+			time.Second, time.Second,
 		},
 		"suspension": {
 			func(t *testing.T, b *bench, _ *engine.Engine, _ store.Intent, _ context.CancelFunc) {
 				setState(t, b.engine(t), 1, keyring.Suspended)
 			},
-			[]error{keyring.ErrNoPrimary}, time.Second, time.Second + 50*time.Millisecond,
+			[]error{keyring.ErrNoPrimary},
+			time.Second, time.Second + 50*time.Millisecond,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -297,6 +297,24 @@ func TestSlowLeases(t *testing.T) {
 	})
 }
 
+// TestLeasesShrink: who was busy and is so no more gets smaller leases.
+func TestLeasesShrink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		l := faults.NewLedger(b.openStore(t))
+		e := b.process(t, l, nil)
+		create(t, e, "payments", 0)
+		encryptTimes(t, e, 300)
+		for range 2 {
+			time.Sleep(store.MaxLeaseTTL) // the bubble's clock, not ours
+			encrypt(t, e, "x", "")
+		}
+		if got, want := sizes(l.Asked()), []uint64{64, 128, 256, 216, 64}; !slices.Equal(got, want) {
+			t.Errorf("leases of %v, want %v", got, want)
+		}
+	})
+}
+
 // TestOnUses: each grant is told of, where the engine may be asked for anything.
 func TestOnUses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

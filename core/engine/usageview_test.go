@@ -58,7 +58,7 @@ func TestUsageOfAKey(t *testing.T) {
 		if u.PerDay != 2*(100+20+1+10) || u.Versions[0].Uses != 131 || u.Versions[0].Leased != 0 {
 			t.Errorf("after half a day: %+v", u)
 		}
-		if days := u.LimitReached.Sub(time.Now()).Hours() / 24; days < 381 || days > 382 { // (100000-131)/262
+		if days := time.Until(u.LimitReached).Hours() / 24; days < 381 || days > 382 { // (100000-131)/262
 			t.Errorf("at that pace the limit is reached in %f days", days)
 		}
 		setState(t, e, 2, keyring.Suspended)

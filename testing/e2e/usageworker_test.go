@@ -114,9 +114,10 @@ type usageWorker struct {
 // say writes one line at once.
 func (w *usageWorker) say(format string, args ...any) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	fmt.Fprintf(w.out, format+"\n", args...)
-	if w.out.Flush() != nil {
+	err := w.out.Flush()
+	w.mu.Unlock()
+	if err != nil {
 		os.Exit(1) // nobody listens any more
 	}
 }

@@ -72,7 +72,7 @@ func TestUsage(t *testing.T) {
 
 func (u *usage) test(t *rapid.T) {
 	u.store = u.open(t)
-	defer u.store.Close()
+	defer func() { _ = u.store.Close() }()
 	u.processes = []*counted{u.start(t), u.start(t)}
 	limit := rapid.SampledFrom([]uint64{0, 90, 500, 20_000}).Draw(t, "limit")
 	settings := keyring.Settings{WrapWith: []string{firstProvider}, HardLimit: limit}
