@@ -193,11 +193,7 @@ func (y *year) historyOf(st *sqlite.Store, p plan) (rotations []history.Event) {
 			case history.Rotation:
 				rotations = append([]history.Event{e}, rotations...)
 			case history.RotationFailed:
-				// A lease that is fetched ahead may make a key due after the process has come
-				// to rest, and then the clock is moved in the middle of the rotation.
-				if !p.uses || e.ErrorCode != "fenced" {
-					y.Errorf("YEAR: %s: a rotation failed: %s", p.key, e.ErrorCode)
-				}
+				y.Errorf("YEAR: %s: a rotation failed: %s", p.key, e.ErrorCode)
 			}
 		}
 		if q.Before = page.Next; q.Before == 0 {
