@@ -78,7 +78,9 @@ func (s *Scheduler) check(ctx context.Context, now time.Time, names []string) (k
 	}
 	by := s.status.record(now, len(found), len(due), len(names) == 0)
 	by.Owner, by.Interval = s.Owner, s.Interval
-	if err := s.Store.RecordChecks(ctx, by, news); err != nil {
+	err = s.Store.RecordChecks(ctx, by, news)
+	s.status.recorded(err)
+	if err != nil {
 		s.forget(news)
 		// What is due is due all the same: the record is for people.
 		s.Log.Warn("the check is not on record", "error", err)

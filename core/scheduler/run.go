@@ -16,6 +16,7 @@ type run struct {
 	cancel context.CancelFunc // of checks
 	abort  context.CancelFunc // of rotations that are under way
 	done   chan struct{}      // the loop has ended
+	first  chan error         // what came of the first check
 	ctx    context.Context    //nolint:containedctx // of the rotations, which the loop starts and Stop ends
 	tasks  sync.WaitGroup
 }
@@ -31,7 +32,7 @@ func (s *Scheduler) Start() error {
 	}
 	checks, cancel := context.WithCancel(context.Background())
 	rotations, abort := context.WithCancel(context.Background())
-	s.running = &run{cancel: cancel, abort: abort, done: make(chan struct{}), ctx: rotations}
+	s.running = &run{cancel: cancel, abort: abort, done: make(chan struct{}), first: make(chan error, 1), ctx: rotations}
 	s.status.start(s.Clock.Now())
 	go s.loop(checks, s.running)
 	return nil
@@ -89,6 +90,7 @@ func (s *Scheduler) loop(ctx context.Context, r *run) {
 		}
 		names, all := s.waiting()
 		now := s.Clock.Now()
+		s.status.turn(now, true)
 		// The clock may have been set back: an interval is never longer than it is.
 		if all = all || !now.Before(full) || full.Sub(now) > s.Interval; all {
 			full = now.Add(s.Interval)
@@ -97,9 +99,14 @@ func (s *Scheduler) loop(ctx context.Context, r *run) {
 			names = append(names, s.dueBy(now)...)
 		}
 		if all || len(names) > 0 {
-			s.checkAndRotate(ctx, r, now, names)
+			err := s.checkAndRotate(ctx, r, now, names)
+			select {
+			case r.first <- err: // the first turn is about every key
+			default:
+			}
 		}
 		s.endLook()
+		s.status.turn(s.Clock.Now(), false)
 		timer.Stop()
 		timer.Reset(max(s.wakeAt(full).Sub(s.Clock.Now()), 0))
 	}
@@ -132,7 +139,7 @@ func (s *Scheduler) wakeAt(full time.Time) time.Time {
 
 // checkAndRotate looks at the named keys, at all if there are none, and sets to work on
 // those that are due.
-func (s *Scheduler) checkAndRotate(ctx context.Context, r *run, now time.Time, names []string) {
+func (s *Scheduler) checkAndRotate(ctx context.Context, r *run, now time.Time, names []string) error {
 	keys, due, err := s.check(ctx, now, names)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -140,12 +147,14 @@ func (s *Scheduler) checkAndRotate(ctx context.Context, r *run, now time.Time, n
 			s.status.failed(err)
 		}
 		s.postpone(names, now.Add(s.Interval))
-		return
+		return err
 	}
+	took := s.Clock.Since(now)
 	for _, d := range due {
 		s.begin(r, d)
 	}
-	s.status.checked(now, keys, len(due), len(names) == 0)
+	s.status.checked(now, took, keys, len(due), len(names) == 0)
+	return nil
 }
 
 // postpone keeps keys that could not be looked at from being so at once again.

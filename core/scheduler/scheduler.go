@@ -182,8 +182,8 @@ func (s *Scheduler) policies(key string) []policy.Policy {
 	return slices.Concat([]policy.Policy{policy.HardLimit{}}, s.every, s.of[key])
 }
 
-// Nudge has a key looked at soon, because it was used much, or changed. It does not
-// block, and does nothing unless the scheduler runs.
+// Nudge has a key looked at soon, because it was used much, or changed, or every key if
+// it is empty. It does not block, and does nothing unless the scheduler runs.
 func (s *Scheduler) Nudge(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
