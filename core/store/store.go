@@ -68,6 +68,9 @@ type Keys interface {
 	Names(ctx context.Context) ([]string, error)
 	// Key reads one key; keyring.ErrUnknownKey if there is none.
 	Key(ctx context.Context, name string) (Key, error)
+	// States counts the versions of every key by their states, in the order of keys and
+	// states.
+	States(ctx context.Context) ([]StateCount, error)
 	// KeyName finds the key whose id starts with prefix, which the binary
 	// ciphertext carries; keyring.ErrUnknownKey if there is none.
 	KeyName(ctx context.Context, prefix [8]byte) (string, error)
@@ -95,6 +98,13 @@ type Key struct {
 	// is any. A policy leaves it out: re-encrypting a million rows must not call for
 	// the next rotation. Uses from before schema 3 count as encryptions.
 	Reencrypted map[uint32]uint64
+}
+
+// StateCount is how many versions of a key are in a state.
+type StateCount struct {
+	Key      string
+	State    keyring.State
+	Versions int
 }
 
 // Update is one transaction on one key.

@@ -22,6 +22,21 @@ func (s *Store) Names(ctx context.Context) ([]string, error) {
 	return names, err
 }
 
+// States counts the versions of every key by their states.
+func (s *Store) States(ctx context.Context) ([]store.StateCount, error) {
+	var list []store.StateCount
+	query := `
+		SELECT k.name, v.state, v.versions
+		FROM (SELECT key_id, state, count(*) AS versions FROM versions GROUP BY key_id, state) AS v JOIN keys AS k ON k.id = v.key_id`
+	err := s.rows(ctx, "count versions", query, "k.name, v.state", nil, func(rows *sql.Rows) error {
+		var c store.StateCount
+		err := rows.Scan(&c.Key, &c.State, &c.Versions)
+		list = append(list, c)
+		return err
+	})
+	return list, err
+}
+
 // KeyName finds the key whose id starts with prefix.
 func (s *Store) KeyName(ctx context.Context, prefix [8]byte) (string, error) {
 	var name string

@@ -232,6 +232,32 @@ func testDestroy(s *suite) {
 	}
 }
 
+// testStates: how many versions of every key are in each state.
+func testStates(s *suite) {
+	s.states()
+	s.create("payments")
+	s.create("orders")
+	s.change("payments", func(r *keyring.Record) { s.addVersion(r) })
+	s.change("payments", func(r *keyring.Record) { s.addVersion(r) })
+	s.change("orders", func(r *keyring.Record) {
+		if err := r.SetState(1, keyring.Suspended, s.clock.Now()); err != nil {
+			s.Fatal(err)
+		}
+	})
+	s.states(
+		store.StateCount{Key: "orders", State: keyring.Suspended, Versions: 1},
+		store.StateCount{Key: "payments", State: keyring.Active, Versions: 1},
+		store.StateCount{Key: "payments", State: keyring.Deactivated, Versions: 2},
+	)
+}
+
+func (s *suite) states(want ...store.StateCount) {
+	s.Helper()
+	if got, err := s.States(s.Context()); err != nil || !slices.Equal(got, want) {
+		s.Errorf("states %+v, %v, want %+v", got, err, want)
+	}
+}
+
 func testRevision(s *suite) {
 	revision := func() uint64 {
 		s.Helper()

@@ -33,6 +33,7 @@ func Run(t *testing.T, open Open) {
 		"UpdateRefused":        testUpdateRefused,
 		"UpdateLeavesCaller":   testUpdateLeavesCaller,
 		"Destroy":              testDestroy,
+		"States":               testStates,
 		"Revision":             testRevision,
 		"Digest":               testDigest,
 		"Claims":               testClaims,
