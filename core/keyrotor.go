@@ -52,6 +52,8 @@ type Opener struct {
 	// OnOutcome, if set, hears of each rotation that the scheduler tried. It must not
 	// block.
 	OnOutcome func(scheduler.Outcome)
+	// Interval, unless it is zero, replaces the one that the config has for the scheduler.
+	Interval time.Duration
 	// Clock is the machine's if nil. It is for tests, in which years are to pass.
 	Clock clockwork.Clock
 	// CreateStore makes the store if there is none. Otherwise that is an error: a

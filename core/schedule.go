@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/keyrotor/keyrotor/core/policy"
@@ -13,7 +14,7 @@ import (
 // config; it is started by whoever wants this process to rotate keys.
 func (kr *Keyrotor) newScheduler() (*scheduler.Scheduler, error) {
 	s, err := scheduler.New(scheduler.Config{
-		Store: kr.store, Owner: rotation.CurrentOwner().String(), Interval: kr.Config.Scheduler.Interval,
+		Store: kr.store, Owner: rotation.CurrentOwner().String(), Interval: cmp.Or(kr.opener.Interval, kr.Config.Scheduler.Interval),
 		Clock: kr.opener.Clock, Log: kr.opener.Log, OnOutcome: kr.opener.OnOutcome,
 		Rotate: func(ctx context.Context, r scheduler.Rotation) (uint32, error) {
 			result, err := kr.Engine.RotateDue(ctx, r.Key, r.Version, r.Reason, r.Due)

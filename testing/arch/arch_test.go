@@ -85,6 +85,23 @@ func TestNoSDKInCore(t *testing.T) {
 	}
 }
 
+// TestServesNothing: a service that links the core gets no HTTP server, and Prometheus
+// only with core/metrics.
+func TestServesNothing(t *testing.T) {
+	for _, p := range list(t, "./core/...") {
+		for _, imp := range p.Imports {
+			if imp == "net/http" || strings.HasSuffix(imp, "/promhttp") {
+				t.Errorf("%s imports %s, which is for cmd", p.ImportPath, imp)
+			}
+		}
+		for _, dep := range p.Deps {
+			if strings.HasPrefix(dep, "github.com/prometheus/") && p.ImportPath != module+"/core/metrics" {
+				t.Errorf("%s links %s", p.ImportPath, dep)
+			}
+		}
+	}
+}
+
 // TestProvidersSeeTheContractOnly: of core, a provider imports core/provider.
 func TestProvidersSeeTheContractOnly(t *testing.T) {
 	for _, p := range list(t, "./providers/...") {
@@ -131,6 +148,7 @@ var mayImport = map[string][]string{
 		"core/policy", "core/provider", "core/reencrypt", "core/rewrap", "core/rotation", "core/scheduler", "core/secret", "core/store",
 		"core/store/sqlite", "core/wrapping",
 	},
+	"core/metrics": {"core", "core/engine", "core/outage", "core/rotation", "core/scheduler"},
 }
 
 func TestImportsFlowOneWay(t *testing.T) {
