@@ -43,7 +43,7 @@ type use struct {
 func newLoader(file *File, found *problems) *loader {
 	file.Plugins.Lock = filepath.Join(file.Dir, "plugins.lock")
 	file.Scheduler.Interval = defaultInterval
-	file.Serve.Listen = defaultListen
+	file.Serve.Listen = DefaultListen
 	return &loader{
 		decoder: decoder{evaluator: evaluator{dir: file.Dir}, found: found},
 		file:    file,

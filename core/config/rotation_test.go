@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -164,6 +165,16 @@ func TestRotation(t *testing.T) {
 		}
 		if file.Scheduler.Interval != 90*time.Second || file.Serve.Listen != "[::1]:9000" {
 			t.Errorf("%s: %+v, %+v", name, file.Scheduler, file.Serve)
+		}
+	}
+}
+
+// TestListen: a daemon may serve a socket, or nothing.
+func TestListen(t *testing.T) {
+	for _, listen := range []string{"", "unix:/run/keyrotor/http.sock", "127.0.0.1:0", DefaultListen} {
+		inFolder(t, map[string]string{"k.hcl": fmt.Sprintf("serve {\nlisten = %q\n}\n", listen) + base})
+		if file, err := Load("k.hcl"); err != nil || file.Serve.Listen != listen {
+			t.Errorf("%q: %+v, %v", listen, file, err)
 		}
 	}
 }
@@ -350,7 +361,8 @@ var badServe = []struct{ name, text, want string }{
 	{"scheduler twice", "scheduler {\n}\nscheduler {\n}", `k.hcl:3:1: block "scheduler" stands twice; the first is at k.hcl:1:1`},
 	{"serve twice", "serve {\n}\nserve {\n}", `k.hcl:3:1: block "serve" stands twice; the first is at k.hcl:1:1`},
 	{"no port", "serve {\nlisten = \"localhost\"\n}", `k.hcl:2:10: attribute "listen" in serve: must be an address and a port, such as "127.0.0.1:9187" or "[::1]:9187"`},
+	{"no whole path", "serve {\nlisten = \"unix:http.sock\"\n}", `k.hcl:2:10: attribute "listen" in serve: must name a socket by its whole path, such as "unix:/run/keyrotor/http.sock"`},
 	{"no address", "serve {\nlisten = \":9187\"\n}", `k.hcl:2:10: attribute "listen" in serve: names no address: write "127.0.0.1:9187" for this machine alone, "0.0.0.0:9187" for all that reach it`},
-	{"a port too high", "serve {\nlisten = \"localhost:65536\"\n}", `k.hcl:2:10: attribute "listen" in serve: has no port from 1 to 65535`},
-	{"a named port", "serve {\nlisten = \"localhost:http\"\n}", `k.hcl:2:10: attribute "listen" in serve: has no port from 1 to 65535`},
+	{"a port too high", "serve {\nlisten = \"localhost:65536\"\n}", `k.hcl:2:10: attribute "listen" in serve: has no port from 0 to 65535; 0 is any that is free`},
+	{"a named port", "serve {\nlisten = \"localhost:http\"\n}", `k.hcl:2:10: attribute "listen" in serve: has no port from 0 to 65535; 0 is any that is free`},
 }

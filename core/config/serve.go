@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -20,7 +22,7 @@ type Scheduler struct {
 
 // Serve is the `serve` block, or its defaults.
 type Serve struct {
-	// Listen is the address, HOST:PORT, at which a daemon answers.
+	// Listen is where a daemon serves HTTP, see [CheckListen].
 	Listen string
 }
 
@@ -32,7 +34,19 @@ const (
 	maxInterval     = time.Hour
 )
 
-const defaultListen = "127.0.0.1:9187"
+// DefaultListen is where a daemon serves HTTP if nothing is said.
+const DefaultListen = "127.0.0.1:9187"
+
+// UnixPrefix begins what leads to a Unix socket.
+const UnixPrefix = "unix:"
+
+// CheckInterval refuses how often policies are not to be looked at.
+func CheckInterval(d time.Duration) error {
+	if d < minInterval || d > maxInterval {
+		return fmt.Errorf("must be from %s to %s", minInterval, maxInterval)
+	}
+	return nil
+}
 
 func (l *loader) scheduler(b *hcl.Block) {
 	if !l.once("scheduler", "block \"scheduler\"", b.DefRange) {
@@ -49,8 +63,8 @@ func (l *loader) scheduler(b *hcl.Block) {
 		return
 	}
 	interval, _ := time.ParseDuration(text) // it has just been read without error
-	if interval < minInterval || interval > maxInterval {
-		l.wrong(s, a, fmt.Errorf("must be from %s to %s", minInterval, maxInterval))
+	if err := CheckInterval(interval); err != nil {
+		l.wrong(s, a, err)
 		return
 	}
 	l.file.Scheduler.Interval = interval
@@ -62,23 +76,35 @@ func (l *loader) serve(b *hcl.Block) {
 	}
 	s := scope{body: b.Body, at: b.DefRange, title: "serve"}
 	content := l.found.content(s, attributesOnly("listen"))
-	if listen := parsed(l, s, content, "listen", address); listen != "" {
-		l.file.Serve.Listen = listen
+	if content.Attributes["listen"] != nil {
+		l.file.Serve.Listen = parsed(l, s, content, "listen", func(text string) (string, error) {
+			return text, CheckListen(text)
+		})
 	}
 }
 
-// address checks a HOST:PORT. Without a host, a listener would take connections from
-// everywhere; who wants that says so.
-func address(text string) (string, error) {
+// CheckListen refuses what is neither HOST:PORT nor unix: with the path of a socket, nor
+// empty, which is no server at all. Without a host, a listener would take connections
+// from everywhere; who wants that says so.
+func CheckListen(text string) error {
+	if path, ok := strings.CutPrefix(text, UnixPrefix); ok {
+		if !filepath.IsAbs(path) {
+			return errors.New(`must name a socket by its whole path, such as "unix:/run/keyrotor/http.sock"`)
+		}
+		return nil
+	}
+	if text == "" {
+		return nil
+	}
 	host, port, err := net.SplitHostPort(text)
 	if err != nil {
-		return "", errors.New(`must be an address and a port, such as "127.0.0.1:9187" or "[::1]:9187"`)
+		return errors.New(`must be an address and a port, such as "127.0.0.1:9187" or "[::1]:9187"`)
 	}
 	if host == "" {
-		return "", fmt.Errorf(`names no address: write "127.0.0.1:%s" for this machine alone, "0.0.0.0:%s" for all that reach it`, port, port)
+		return fmt.Errorf(`names no address: write "127.0.0.1:%s" for this machine alone, "0.0.0.0:%s" for all that reach it`, port, port)
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", errors.New("has no port from 1 to 65535")
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return errors.New("has no port from 0 to 65535; 0 is any that is free")
 	}
-	return text, nil
+	return nil
 }
