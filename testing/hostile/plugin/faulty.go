@@ -114,6 +114,10 @@ func (f *faulty) begin(call string) error {
 		select {}
 	case "stop":
 		stop()
+	case "wait": // until the fault is taken away
+		for f.fault(call) == "wait" {
+			time.Sleep(time.Millisecond)
+		}
 	case "endless-line":
 		f.noises.Do(func() { go f.endlessLine(call) })
 	case "throttle-once":
