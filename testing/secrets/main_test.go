@@ -33,6 +33,7 @@ func withPrograms(run func() int) (code int, err error) {
 		os.Mkdir(plugins, 0o700),
 		procs.Build(filepath.Join(built, "keyrotor"), "cmd/keyrotor"),
 		procs.BuildLocal(plugins),
+		procs.Build(filepath.Join(plugins, catalog.FileName("vault-transit")), "plugins/vault-transit"),
 		procs.Build(filepath.Join(plugins, catalog.FileName("faulty")), "testing/hostile/plugin"),
 	); err != nil {
 		return 1, err
