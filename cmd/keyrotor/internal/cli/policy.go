@@ -45,7 +45,7 @@ command.`,
 				if err != nil {
 					return err
 				}
-				return a.explain(kr, keys, time.Now().UTC())
+				return a.explain(ctx, kr, keys, time.Now().UTC())
 			})
 		},
 	}

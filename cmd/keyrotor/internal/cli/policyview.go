@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -42,6 +43,16 @@ type decisionView struct {
 	Since       time.Time      `json:"since,omitzero"`
 	Next        time.Time      `json:"next,omitzero"`
 	Parts       []decisionView `json:"parts,omitempty"`
+	// Failing is set while the rotations that it asks for fail.
+	Failing *failingView `json:"failing,omitempty"`
+}
+
+// failingView is what became of the rotations that a policy asked for.
+type failingView struct {
+	// Failures in a row, of whichever process.
+	Failures  int       `json:"failures"`
+	ErrorCode string    `json:"error_code"`
+	Retry     time.Time `json:"retry"`
 }
 
 func viewDecision(p policy.Part) decisionView {
@@ -56,7 +67,11 @@ func viewDecision(p policy.Part) decisionView {
 	return view
 }
 
-func (a *app) explain(kr *core.Keyrotor, keys []policy.Key, now time.Time) error {
+func (a *app) explain(ctx context.Context, kr *core.Keyrotor, keys []policy.Key, now time.Time) error {
+	failing, err := kr.Failing(ctx)
+	if err != nil {
+		return err
+	}
 	view := explainedView{Time: now, Keys: make([]policyKeyView, 0, len(keys))}
 	for _, key := range keys {
 		k := policyKeyView{
@@ -64,9 +79,13 @@ func (a *app) explain(kr *core.Keyrotor, keys []policy.Key, now time.Time) error
 			HardLimit: key.HardLimit, Configured: kr.Config.Key(key.Name).Rotation != nil,
 		}
 		for _, p := range kr.Policies(key.Name) {
-			k.Policies = append(k.Policies, viewDecision(policy.Part{
-				Name: p.Name(), Description: p.Description(), Decision: p.Decide(key, now),
-			}))
+			d := viewDecision(policy.Part{Name: p.Name(), Description: p.Description(), Decision: p.Decide(key, now)})
+			for _, c := range failing {
+				if c.Key == key.Name && c.Policy == p.Name() {
+					d.Failing = &failingView{c.Failures, c.ErrorCode, c.Retry}
+				}
+			}
+			k.Policies = append(k.Policies, d)
 		}
 		view.Keys = append(view.Keys, k)
 	}
@@ -104,6 +123,9 @@ func (a *app) explainKey(k policyKeyView, now time.Time) error {
 // lines sets a decision as a tree.
 func (d decisionView) lines(indent string, now time.Time) []string {
 	lines := []string{indent + d.Policy + ": " + d.Description, indent + "    " + d.words(now)}
+	if f := d.Failing; f != nil {
+		lines = append(lines, fmt.Sprintf("%s    its rotation failed (%d in a row, the last with %s) and is tried again %s", indent, f.Failures, f.ErrorCode, when(f.Retry, now)))
+	}
 	// A jitter or a blackout decides by the one policy inside, of which its own words
 	// say enough.
 	for len(d.Parts) == 1 && d.Parts[0].Policy == d.Policy {
