@@ -164,6 +164,8 @@ func (s *Scheduler) ask(p policy.Policy, f store.Facts, now time.Time) (d policy
 	}()
 	d = p.Decide(PolicyKey(f), now)
 	switch {
+	case !d.Due && !d.Next.After(now):
+		d.Next = time.Time{} // it has come: when the key is due is not known
 	case !d.Due:
 	case d.Slot == "" || !d.Reason.Valid():
 		s.Log.Error("a policy says that it is due, and lacks a slot or a reason", "key", f.Name, "policy", p.Name(), "slot", d.Slot, "reason", d.Reason)

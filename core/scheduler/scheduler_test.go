@@ -116,6 +116,35 @@ func (p bad) Name() string                                       { return p.name
 func (p bad) Description() string                                { return "a bad policy" }
 func (p bad) Decide(k policy.Key, now time.Time) policy.Decision { return p.decide(k, now) }
 
+// TestNextPassed: a policy that is not due, and says that it was to be by now, is asked
+// at each interval, and not as fast as the store answers.
+func TestNextPassed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		p := b.process()
+		b.create(p, "payments", "a")
+		asked := 0
+		old, err := policy.NewCustom("old_and_used", "after an hour, if it is used", func(k policy.Key, _ time.Time) policy.Decision {
+			if asked++; asked > 1000 {
+				return policy.Decision{} // else time would stand still
+			}
+			return policy.Decision{Due: k.Uses > 0, Next: k.Rotated.Add(time.Hour)}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.add(p, "payments", old)
+		p.start(b)
+		time.Sleep(2*time.Hour + time.Second)
+		if err := p.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if asked < 120 || asked > 125 {
+			t.Errorf("asked %d times in 2 hours", asked)
+		}
+	})
+}
+
 // TestAlwaysDue: a policy that no rotation satisfies does not fill the store with
 // versions.
 func TestAlwaysDue(t *testing.T) {
