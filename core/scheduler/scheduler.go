@@ -125,14 +125,19 @@ func New(c Config) (*Scheduler, error) {
 }
 
 // Add gives a key one more policy, or all keys if key is empty. It counts from the
-// next check on, which comes at once. ErrPolicyExists if a policy of that name is there.
+// next check on, which comes at once. ErrPolicyExists if a policy of that name is there,
+// for all keys also if any key has one.
 func (s *Scheduler) Add(key string, p policy.Policy) error {
 	if p.Name() == "" || p.Name() == (policy.HardLimit{}).Name() {
 		return fmt.Errorf("scheduler: a policy cannot be named %q", p.Name())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if slices.ContainsFunc(s.policies(key), named(p.Name())) {
+	taken := slices.ContainsFunc(s.policies(key), named(p.Name()))
+	for _, list := range s.of {
+		taken = taken || key == "" && slices.ContainsFunc(list, named(p.Name()))
+	}
+	if taken {
 		return fmt.Errorf("%w: %q: remove it first", ErrPolicyExists, p.Name())
 	}
 	if key == "" {

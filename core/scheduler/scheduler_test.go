@@ -73,6 +73,20 @@ func TestPoliciesChange(t *testing.T) {
 	})
 }
 
+// TestNameOfAnotherKey: the policies of a key have names of their own, in whichever
+// order they are added.
+func TestNameOfAnotherKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newBench(t).process()
+		if err := p.Add("payments", maxAge(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Add("", maxAge(2*time.Hour)); !errors.Is(err, scheduler.ErrPolicyExists) {
+			t.Errorf("a policy of all keys of a name that one of a key has: %v", err)
+		}
+	})
+}
+
 // TestBadPolicies: a policy that panics, or that does not say what it must, harms no other.
 func TestBadPolicies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
