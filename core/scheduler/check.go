@@ -122,9 +122,10 @@ func (s *Scheduler) decide(f store.Facts, now time.Time, known map[policyOf]stor
 		})
 		at := d.Next
 		failed := known[policyOf{f.Name, p.Name()}]
+		retry := retryOf(failed, now)
 		switch {
-		case d.Due && now.Before(failed.Retry):
-			at = failed.Retry
+		case d.Due && now.Before(retry):
+			at = retry
 		case d.Due && now.Before(held):
 			at = held
 		case d.Due && s.served(f.Name, p.Name(), d.Slot):
@@ -240,4 +241,13 @@ func retryAfter(failures int) time.Duration {
 		d = min(firstRetry<<max(failures-1, 0), longestRetry)
 	}
 	return d - d/5 + rand.N(2*d/5) //nolint:gosec // it spreads load and protects nothing
+}
+
+// retryOf is when a rotation that failed may be tried again. What is further away than
+// any retry was recorded by a clock that was ahead, and holds nothing up.
+func retryOf(failed store.PolicyCheck, now time.Time) time.Time {
+	if failed.Retry.Sub(now) > 2*longestRetry {
+		return time.Time{}
+	}
+	return failed.Retry
 }

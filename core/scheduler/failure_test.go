@@ -233,6 +233,23 @@ func TestClockSetBack(t *testing.T) {
 	})
 }
 
+// TestRetryOfFastClock: a failure that a fast clock recorded keeps no key from being
+// rotated for as long as that clock was ahead.
+func TestRetryOfFastClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		p := b.process()
+		b.create(p, "payments", "a")
+		b.add(p, "", maxAge(time.Hour))
+		if err := b.store.RecordFailure(t.Context(), "payments", "max_age", "denied", b.start.AddDate(1, 0, 0)); err != nil {
+			t.Fatal(err)
+		}
+		p.start(b)
+		time.Sleep(90 * time.Minute)
+		b.wantRotations("payments", time.Hour)
+	})
+}
+
 // TestHeld: a key that another process works on is looked at again soon.
 func TestHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
