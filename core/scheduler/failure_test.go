@@ -3,6 +3,7 @@ package scheduler_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -157,6 +158,34 @@ func TestStop(t *testing.T) {
 			t.Error(err)
 		}
 		b.wantRotations("payments", time.Hour+8*time.Second)
+	})
+}
+
+// TestStopQueue: Stop waits for what is under way, and lets nothing begin.
+func TestStopQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		p := b.process()
+		for i := range 9 {
+			b.create(p, fmt.Sprintf("k%d", i), "a")
+		}
+		b.add(p, "", maxAge(time.Hour))
+		b.managers["a"].Before(func(context.Context, string) error {
+			time.Sleep(time.Second)
+			return nil
+		})
+		p.start(b)
+		time.Sleep(time.Hour + 500*time.Millisecond)
+		if err := p.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		rotated := 0
+		for i := range 9 {
+			rotated += len(b.rotations(fmt.Sprintf("k%d", i)))
+		}
+		if rotated != 4 {
+			t.Errorf("%d keys were rotated", rotated)
+		}
 	})
 }
 

@@ -27,7 +27,7 @@ func (s *Scheduler) begin(r *run, t task) {
 		s.groups[t.group] = group
 	}
 	r.tasks.Go(func() {
-		again := s.serve(r.ctx, group, t)
+		again := s.serve(r, group, t)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.rotating, t.Key)
@@ -43,14 +43,18 @@ func (s *Scheduler) begin(r *run, t task) {
 
 // serve rotates a key when there is a place, and answers when to look at it again; the
 // zero time is at once.
-func (s *Scheduler) serve(ctx context.Context, group chan struct{}, t task) time.Time {
+func (s *Scheduler) serve(r *run, group chan struct{}, t task) time.Time {
 	select {
 	case group <- struct{}{}:
 		defer func() { <-group }()
-	case <-ctx.Done():
-		return s.Clock.Now().Add(s.Interval)
+	case <-r.done:
 	}
-	now := s.Clock.Now()
+	ctx, now := r.ctx, s.Clock.Now()
+	select {
+	case <-r.done: // what has not begun does not
+		return now.Add(s.Interval)
+	default:
+	}
 	// It may have waited for long: another process may have served it, or a blackout
 	// may have begun.
 	_, fresh, err := s.check(ctx, now, []string{t.Key})
