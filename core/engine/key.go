@@ -147,8 +147,10 @@ func (e *Engine) announced(r rotation.Result, opened *keyring.Cipher) {
 	ctx, cancel := context.WithTimeout(context.Background(), changeTimeout)
 	defer cancel()
 	e.adopt(ctx, k, r.Key)
-	if v, ok := r.Key.Version(opened.Version()); ok { // its wraps were proved a moment ago
-		if err := e.keep(k, opened, e.clock.Now(), v.Wraps...); err != nil {
+	if v, ok := r.Key.Version(opened.Version()); ok {
+		// Its wraps were proved after the first was made. The commit may have taken long:
+		// what was refused meanwhile stays so.
+		if err := e.keep(k, opened, v.Wraps[0].Created, v.Wraps...); err != nil {
 			e.log.Warn("opened version not kept", "key", k.name, "error", err)
 		}
 	}

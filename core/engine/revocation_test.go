@@ -53,6 +53,41 @@ func TestRevocation(t *testing.T) {
 	})
 }
 
+// slow is a store that takes a while to commit.
+type slow struct {
+	store.Store
+	by *atomic.Int64
+}
+
+func (s slow) Update(ctx context.Context, u store.Update) (store.Key, error) {
+	time.Sleep(time.Duration(s.by.Load()))
+	return s.Store.Update(ctx, u)
+}
+
+// TestRevokedBeforeCommit: what a rotation was let do before access was taken away does
+// not bring it back.
+func TestRevokedBeforeCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		var by atomic.Int64
+		e := b.engineOn(t, slow{b.store, &by}, map[string]*faults.KeyManager{"p": b.km})
+		create(t, e, "payments", 0)
+		pass(time.Hour - time.Second)
+		by.Store(int64(12 * time.Second))
+		go func() {
+			time.Sleep(time.Second / 2)
+			answering(b.km, provider.Denied) // its wraps are proved by now
+		}()
+		rotate(t, e)
+		by.Store(0)
+		if _, err := e.Encrypt(t.Context(), "payments", nil, nil); !errors.Is(err, provider.Denied) {
+			t.Errorf("after access was taken away: %v", err)
+		}
+		synctest.Wait()
+		b.wantTold(t, "p degraded DENIED revoked")
+	})
+}
+
 // TestRefusedOnce: one refusal takes nothing away.
 func TestRefusedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
