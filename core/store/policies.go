@@ -19,8 +19,8 @@ type Policies interface {
 	// RecordChecks replaces what is known of policies, failures aside, and of the
 	// scheduler that checked them. A policy of a key that does not exist is passed over.
 	RecordChecks(ctx context.Context, s SchedulerCheck, checks []PolicyCheck) error
-	// RecordFailure counts a rotation that failed, until one on the policy's behalf does
-	// not, and says when the next one may be tried.
+	// RecordFailure counts a rotation that failed, until the key gets a new version for
+	// whatever reason, and says when the next one may be tried.
 	RecordFailure(ctx context.Context, key, policy, code string, retry time.Time) error
 	// Schedulers lists the processes that check policies, in the order of their owners.
 	Schedulers(ctx context.Context) ([]SchedulerCheck, error)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/store"
 )
 
@@ -106,7 +107,7 @@ func (s *Store) Done(ctx context.Context, key string, due store.DueSlot) (bool, 
 	return done, err
 }
 
-// bookSlot books the occasion of a rotation, which ends the policy's failures.
+// bookSlot books the occasion of a rotation.
 func (s *Store) bookSlot(ctx context.Context, tx writeTx, key *store.Key, due store.DueSlot) error {
 	done, err := tx.ExecContext(ctx, `
 		INSERT INTO due_slots (key_id, policy, slot, version, rotated) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
@@ -120,8 +121,14 @@ func (s *Store) bookSlot(ctx context.Context, tx writeTx, key *store.Key, due st
 	case n == 0:
 		return fmt.Errorf("%w: key %q, policy %q, slot %s", store.ErrDone, key.Name, due.Policy, due.Slot)
 	}
-	_, err = tx.ExecContext(ctx, `
-		UPDATE policy_checks SET failures = 0, retry = 0, error_code = '' WHERE key_id = ? AND policy = ?`, key.ID[:], due.Policy)
+	return nil
+}
+
+// endFailures forgets the failures of all policies of a key, which are about what a new
+// version needs: it is there.
+func endFailures(ctx context.Context, tx writeTx, key keyring.KeyID) error {
+	_, err := tx.ExecContext(ctx, `
+		UPDATE policy_checks SET failures = 0, retry = 0, error_code = '' WHERE key_id = ? AND failures > 0`, key[:])
 	return err
 }
 

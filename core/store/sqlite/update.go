@@ -75,6 +75,12 @@ func (s *Store) commit(ctx context.Context, tx writeTx, u store.Update, old stor
 	}
 	for _, v := range change.Versions {
 		key.Uses[v.Number] += 0 // a new version is in the map too
+		if !v.New {
+			continue
+		}
+		if err := endFailures(ctx, tx, key.ID); err != nil {
+			return err
+		}
 	}
 	if len(events) > 0 {
 		key.LastDigest = key.Digest(s.id).String()

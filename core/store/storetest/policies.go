@@ -110,7 +110,7 @@ func (s *suite) rotateOn(key string, slot store.DueSlot) error {
 }
 
 // testPolicyChecks: the newest check of a policy replaces the one before; failures
-// add up until a rotation on the policy's behalf.
+// add up until the key is rotated, for whatever reason.
 func testPolicyChecks(s *suite) {
 	s.create("payments")
 	s.create("orders")
@@ -157,6 +157,9 @@ func testPolicyChecks(s *suite) {
 	if got, err := s.Checks(s.Context(), "payments"); err != nil || len(got) != 2 || got[0].Policy != "max_uses" || got[0].Failures != 1 || !got[0].Due {
 		s.Errorf("checks %+v, %v", got, err)
 	}
+
+	s.change("payments", s.addVersion)
+	s.failing(nil)
 
 	for range 2 { // the second time there is nothing to do
 		if err := s.RemoveScheduler(s.Context(), "p1"); err != nil {
