@@ -166,6 +166,8 @@ func (s *Scheduler) Remove(key, name string) bool {
 	} else {
 		s.of[key] = left
 	}
+	// Another one of that name is not held for what this one did.
+	maps.DeleteFunc(s.again, func(id policyOf, _ rerun) bool { return id.policy == name && (key == "" || id.key == key) })
 	s.wake(key)
 	return true
 }

@@ -187,6 +187,34 @@ func TestAlwaysDue(t *testing.T) {
 	})
 }
 
+// TestAlwaysDueReplaced: what replaces a policy that no rotation satisfied does not wait
+// for what that one was held for.
+func TestAlwaysDueReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		p := b.process()
+		b.create(p, "payments", "a")
+		b.create(p, "orders", "a")
+		for _, key := range []string{"payments", ""} {
+			b.add(p, key, maxAge(time.Nanosecond))
+			if key == "payments" {
+				p.start(b)
+			}
+			time.Sleep(6 * time.Hour)
+			if !p.Remove(key, "max_age") {
+				t.Fatal("the policy is not there")
+			}
+			before := len(b.rotations("payments"))
+			b.add(p, key, maxAge(time.Minute))
+			time.Sleep(5*time.Minute + time.Second)
+			if n := len(b.rotations("payments")) - before; n < 5 || n > 6 {
+				t.Errorf("of key %q: %d rotations in 5 minutes", key, n)
+			}
+			p.Remove(key, "max_age")
+		}
+	})
+}
+
 // TestSeveralProcesses: whoever is first serves an occasion, and nobody serves it again.
 func TestSeveralProcesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
