@@ -56,9 +56,10 @@ type KEK struct {
 type version struct {
 	// keys have wraps by it.
 	keys map[string]bool
-	// asked is when it was last asked to open one, asking while there is no answer.
-	asked  time.Time
-	asking bool
+	// opened is when it last opened one, for whomever; asked when it was last asked to
+	// in its turn, asking while there is no answer.
+	opened, asked time.Time
+	asking        bool
 	// refused is the first of two refusals, revoked the newest after the second.
 	refused, revoked *failure
 	// revocation is set while access is gone.
@@ -124,10 +125,23 @@ func (k *KEK) Opened(began, now time.Time, kekVersion string) {
 	k.opened = now
 	k.failure = nil
 	k.retries.Reset()
-	if v := k.versions[kekVersion]; v != nil && !v.refusedAfter(began) {
+	v := k.versions[kekVersion]
+	if v == nil {
+		return
+	}
+	v.opened = now
+	if !v.refusedAfter(began) {
 		v.refused, v.revoked, v.askAt = nil, nil, time.Time{}
 		v.retries.Reset()
 	}
+}
+
+// looked is when it last showed whether it opens wraps.
+func (v *version) looked() time.Time {
+	if v.asked.After(v.opened) {
+		return v.asked
+	}
+	return v.opened
 }
 
 func (v *version) refusedAfter(began time.Time) bool {
@@ -190,7 +204,7 @@ func (k *KEK) Due(now time.Time) []string {
 			due = append(due, name)
 		}
 	}
-	if turn, ok := k.turn(); ok && len(due) == 0 && !k.turnAt().After(now) {
+	if turn, ok := k.turn(); ok && len(due) == 0 && !k.turnAt(turn).After(now) {
 		due = append(due, turn)
 	}
 	slices.Sort(due)
@@ -217,18 +231,28 @@ func (k *KEK) turn() (string, bool) {
 		if v.refused != nil || v.revoked != nil {
 			continue
 		}
-		if !found || cmp.Or(v.asked.Compare(k.versions[turn].asked), cmp.Compare(name, turn)) < 0 {
+		if !found || cmp.Or(v.looked().Compare(k.versions[turn].looked()), cmp.Compare(name, turn)) < 0 {
 			turn, found = name, true
 		}
 	}
 	return turn, found && !k.Unused()
 }
 
-func (k *KEK) turnAt() time.Time {
+// turnAt is when it is the turn of a version: when the KEK has opened nothing for its TTL;
+// and if others open wraps all the time, when each of them would have had its turn.
+func (k *KEK) turnAt(turn string) time.Time {
 	if k.failure != nil {
 		return k.retryAt
 	}
-	return k.base().Add(k.ttl)
+	at := k.base().Add(k.ttl)
+	last := k.versions[turn].looked()
+	if last.IsZero() {
+		last = k.relied
+	}
+	if own := last.Add(k.ttl * time.Duration(len(k.versions))); own.Before(at) {
+		return own
+	}
+	return at
 }
 
 // Withdrawn is called instead of Answered if it turns out that the wrap is not in use any
@@ -316,8 +340,8 @@ func (k *KEK) Next() time.Time {
 			soonest(v.askAt)
 		}
 	}
-	if _, ok := k.turn(); ok {
-		soonest(k.turnAt())
+	if turn, ok := k.turn(); ok {
+		soonest(k.turnAt(turn))
 	}
 	if k.failure != nil {
 		for key, b := range k.budgets {

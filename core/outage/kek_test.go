@@ -438,3 +438,23 @@ func TestBudgetCheck(t *testing.T) {
 		}
 	}
 }
+
+// TestOldVersionHasItsTurn: that one version of a KEK opens wraps all the time says
+// nothing of another, which is asked nevertheless.
+func TestOldVersionHasItsTurn(t *testing.T) {
+	w := relying(t, hours, func(_ time.Duration, kekVersion string) error {
+		if kekVersion == "1" {
+			return errDenied
+		}
+		return nil
+	})
+	w.k.Rely("orders", hours, "2")
+	for at := 10 * time.Minute; at <= 24*time.Hour; at += 10 * time.Minute {
+		w.k.Opened(w.now, w.now, "2")
+		w.until(at)
+	}
+	w.wantChanges("2h0m5s: entered revoked 1 DENIED: payments")
+	if w.barred(hours) == nil {
+		t.Error("a disabled version of the KEK is not barred")
+	}
+}
