@@ -246,6 +246,34 @@ func TestHardStopAsksTheScheduler(t *testing.T) {
 	})
 }
 
+// TestSmallValueBehindALargeOne: whoever waits for a request that asks for more than
+// is left gets what it needs, if there is that.
+func TestSmallValueBehindALargeOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		l := faults.NewLedger(b.openStore(t))
+		e := b.process(t, l, nil)
+		create(t, e, "payments", 5)
+		stop := make(chan struct{})
+		l.Hold(stop)
+		large := make(chan error, 1)
+		go func() {
+			_, err := e.Encrypt(t.Context(), "payments", make([]byte, 6<<20), nil)
+			large <- err
+		}()
+		synctest.Wait()
+		small := try(t.Context(), e)
+		synctest.Wait()
+		close(stop)
+		if err := <-large; !errors.Is(err, keyring.ErrUsageLimit) {
+			t.Errorf("6 of 5: %v", err)
+		}
+		if got := <-small; got.err != nil {
+			t.Errorf("1 of 5: %v", got.err)
+		}
+	})
+}
+
 // TestOthersLeaseAtTheHardStop: somebody who needs more than is left keeps nobody from
 // what there is.
 func TestOthersLeaseAtTheHardStop(t *testing.T) {

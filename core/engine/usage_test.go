@@ -213,6 +213,76 @@ func TestFetchedAheadGoesBack(t *testing.T) {
 	}
 }
 
+// TestOtherPurposeGoesBack: whoever meets a new primary in re-encrypting holds no uses
+// for encryption of the former one.
+func TestOtherPurposeGoesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		l := faults.NewLedger(b.openStore(t))
+		e := b.process(t, l, nil)
+		create(t, e, "payments", 0)
+		old := encrypt(t, e, "x", "")
+		rotate(t, e)
+		encryptTimes(t, e, 40)
+		synctest.Wait()
+		rotate(t, b.engine(t))
+		if _, _, err := e.Reencrypt(t.Context(), nil, old, nil); err != nil {
+			t.Fatal(err)
+		}
+		held := l.Leases()
+		if len(held) != 1 || held[0].Version != 3 || !held[0].Reencrypting {
+			t.Errorf("it holds %+v", held)
+		}
+	})
+}
+
+// lateGrant is a store whose answer to a request for uses comes late.
+type lateGrant struct {
+	store.Store
+	granted, answer chan struct{}
+}
+
+func (s lateGrant) Acquire(ctx context.Context, r store.LeaseRequest) (store.Lease, error) {
+	l, err := s.Store.Acquire(ctx, r)
+	s.granted <- struct{}{}
+	<-s.answer
+	return l, err
+}
+
+// TestGrantBehindARotation: a rotation is not over before a lease is back that was
+// granted before it, and whose grant is not known yet.
+func TestGrantBehindARotation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		s := lateGrant{b.store, make(chan struct{}), make(chan struct{}, 1)}
+		e := b.engineOn(t, s, map[string]*faults.KeyManager{"p": b.km})
+		create(t, e, "payments", 0)
+		first := try(t.Context(), e)
+		<-s.granted
+		rotated := make(chan struct{})
+		go func() {
+			defer close(rotated)
+			rotate(t, e)
+		}()
+		synctest.Wait()
+		select {
+		case <-rotated:
+			t.Error("the rotation is over before the lease is back")
+		default:
+		}
+		s.answer <- struct{}{}
+		<-s.granted // of the new primary, which is asked for next
+		close(s.answer)
+		<-rotated
+		if got := <-first; got.err != nil || !strings.HasPrefix(string(got.token), "keyrotor:payments:v2:") {
+			t.Errorf("encrypted to %s, %v", got.token, got.err)
+		}
+		if leased, err := b.store.Leased(t.Context(), "payments", 1); err != nil || leased != 0 {
+			t.Errorf("%d uses of version 1 are out after the rotation, %v", leased, err)
+		}
+	})
+}
+
 // TestClosedVersionHoldsNoUses: when access to the key manager is taken away, so are the
 // uses, and they are there again when it is given back.
 func TestClosedVersionHoldsNoUses(t *testing.T) {

@@ -289,7 +289,7 @@ func TestUsed(t *testing.T) {
 			}
 			return p.Used("payments", l)
 		}
-		if grant(10, false) {
+		if grant(10, false) || p.Rotating("payments") {
 			t.Error("a rotation is said to be under way before the start")
 		}
 		p.start(b)
@@ -334,6 +334,39 @@ func TestUsed(t *testing.T) {
 		synctest.Wait()
 		if p.Rotating("payments") {
 			t.Error("a rotation that failed a moment ago is tried again at once")
+		}
+	})
+}
+
+// TestRotatingWhileItLooks: a rotation may be about to begin for as long as a key is
+// looked at.
+func TestRotatingWhileItLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		p := b.process()
+		b.create(p, "payments", "a")
+		looks, decide := make(chan struct{}, 10), make(chan struct{})
+		b.add(p, "payments", bad{"slow", func(policy.Key, time.Time) policy.Decision {
+			looks <- struct{}{}
+			<-decide
+			return policy.Decision{Why: "not today"}
+		}})
+		p.start(b)
+		<-looks
+		decide <- struct{}{} // of the first look, at every key
+		synctest.Wait()
+		if p.Rotating("payments") {
+			t.Error("a rotation is said to be under way, and nothing is due")
+		}
+		p.Nudge("payments")
+		<-looks
+		if !p.Rotating("payments") || p.Rotating("orders") {
+			t.Error("while it is looked at payments, it is to be waited for a rotation of that key, and of no other")
+		}
+		close(decide)
+		synctest.Wait()
+		if p.Rotating("payments") {
+			t.Error("a rotation is said to be under way, and nothing was due")
 		}
 	})
 }
