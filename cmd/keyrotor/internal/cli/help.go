@@ -122,7 +122,7 @@ func topics() []*cobra.Command {
   2    the command line is wrong, or no config file is named: nothing was done
   3    partly done: what could not be done is listed, the rest is done
   130  stopped by an interrupt (Ctrl-C): whole files and committed rotations stay
-  143  stopped by a request to terminate (SIGTERM), likewise
+  143  stopped by a request to terminate (SIGTERM), likewise; 'serve' ends with 0 then
 
 A group of commands without a command, e.g. 'keyrotor key', shows its help on
 standard error and exits with 2.
@@ -245,6 +245,8 @@ is mostly an accident of its renewal, but may have been revoked.
                        writes reads it through env("KEYROTOR_PASSPHRASE")
   KEYROTOR_REATTACH_PLUGINS
                        for plugin authors, see 'keyrotor help plugin-debugging'
+  NOTIFY_SOCKET, WATCHDOG_USEC
+                       set by systemd for 'keyrotor serve'
   NO_COLOR             if set, no colour and no progress bar
   TERM=dumb            the same
 

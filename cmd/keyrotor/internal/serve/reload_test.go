@@ -17,6 +17,10 @@ const refusal = "reload refused: the config is not in use, and the one before is
 // in use goes on.
 func TestReloadRefused(t *testing.T) {
 	s := newScene(t)
+	s.configure("broken.db", "")
+	s.createKey("payments", "local")
+	s.damage("broken.db", "DROP TABLE policy_checks")
+	s.configure("keyrotor.db", "")
 	s.start()
 	url := s.url("")
 	for i, c := range []struct {
@@ -24,6 +28,7 @@ func TestReloadRefused(t *testing.T) {
 		says                string
 	}{
 		{"syntax", "storage", "storagf", "storagf"},
+		{"first check", "keyrotor.db", "broken.db", "the first check of policies failed: "},
 		{"no store", "keyrotor.db", "other.db", "there is no store at "},
 		{"no plugin", pluginDir, s.dir, "put its binary into the plugin directory"},
 		{"lock", "plugins {", "plugins {\n  lock = \"none.lock\"", "none.lock"},

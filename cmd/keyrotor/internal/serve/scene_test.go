@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -287,6 +288,15 @@ func (s *scene) primary(key string) uint32 {
 	k, err := db.Key(s.Context(), key)
 	s.must(err)
 	return k.Primary
+}
+
+// damage changes a database behind everybody's back.
+func (s *scene) damage(name, statement string) {
+	s.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(filepath.Dir(s.config), name))
+	s.must(err)
+	_, err = db.ExecContext(s.Context(), statement)
+	s.must(errors.Join(err, db.Close()))
 }
 
 // schedulers lists those that the store knows.

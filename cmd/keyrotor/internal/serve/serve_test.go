@@ -12,6 +12,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/jonboulle/clockwork"
+
+	"github.com/keyrotor/keyrotor/core/scheduler"
+	"github.com/keyrotor/keyrotor/core/store"
 )
 
 // TestServe: a key that becomes due is rotated, and everybody who asks hears of it.
@@ -154,6 +159,32 @@ func TestUnready(t *testing.T) {
 	})
 }
 
+// TestReadOnly: a store that is read and not written keeps every key from being rotated.
+func TestReadOnly(t *testing.T) {
+	s := newScene(t)
+	db := s.store()
+	defer db.Close()
+	sched, err := scheduler.New(scheduler.Config{
+		Store: readOnly{db}, Owner: "test",
+		Rotate: func(context.Context, scheduler.Rotation) (uint32, error) { return 0, nil },
+	})
+	s.must(err)
+	s.must(sched.Start())
+	s.must(sched.FirstCheck(t.Context()))
+	var r readiness
+	(&daemon{clock: clockwork.NewRealClock()}).checked(&r, sched)
+	if len(r.Reasons) != 1 || !strings.Contains(r.Reasons[0], "cannot be written") {
+		t.Errorf("reasons %q", r.Reasons)
+	}
+	s.must(sched.Stop(t.Context()))
+}
+
+type readOnly struct{ store.Policies }
+
+func (readOnly) RecordChecks(context.Context, store.SchedulerCheck, []store.PolicyCheck) error {
+	return store.ErrReadOnly
+}
+
 // TestStoreBroken: a store that is destroyed under the daemon shows everywhere, and
 // costs no more than what is about keys.
 func TestStoreBroken(t *testing.T) {
@@ -210,6 +241,7 @@ func TestStartFails(t *testing.T) {
 			addr := taken.Addr().String()
 			c.Listen = &addr
 		}, "address already in use: choose another address with --listen"},
+		"first check": {func(s *scene, _ *Config) { s.damage("keyrotor.db", "DROP TABLE policy_checks") }, "the first check of policies failed"},
 		"plugin gone": {func(s *scene, _ *Config) { s.edit(pluginDir, s.dir) }, "put its binary into the plugin directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
