@@ -53,7 +53,7 @@ func TestFailure(t *testing.T) {
 		// At 0 s, then after 8 to 12 s, then 16 to 24 s later, and not again within the minute
 		// after the third (32 to 48 s) but for that. The other process may try at the same
 		// moment, before the failure is on record.
-		apart := slices.CompactFunc(slices.Clone(tries), func(a, b time.Duration) bool { return b-a < time.Second })
+		apart := slices.CompactFunc(slices.Clone(tries), func(a, b time.Duration) bool { return (a - b).Abs() < time.Second })
 		if len(apart) < 3 || len(apart) > 4 || apart[0] > time.Second || apart[1] < 8*time.Second || apart[2]-apart[1] < 16*time.Second {
 			t.Errorf("tried after %v", tries)
 		}
