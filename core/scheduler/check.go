@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -221,9 +222,7 @@ func (s *Scheduler) expect(next map[string]time.Time, names []string) {
 	for _, name := range names {
 		delete(s.next, name)
 	}
-	for name, at := range next {
-		s.next[name] = at
-	}
+	maps.Copy(s.next, next)
 }
 
 const (
