@@ -36,7 +36,7 @@ func Rotation(ctx context.Context, r RotationReader, configured int, now time.Ti
 	if err != nil {
 		return append(findings, rotationPolicies.fail("", err.Error(), restore))
 	}
-	return append(findings, failures(failing)...)
+	return append(findings, failures(failing, now)...)
 }
 
 // checking tells processes that check policies from those that did.
@@ -71,16 +71,23 @@ func checking(schedulers []store.SchedulerCheck, configured int, now time.Time) 
 	return findings
 }
 
+// overdue is how long after its time a rotation that failed has been tried again, if
+// anybody does.
+const overdue = 2 * time.Hour
+
 // failures tells of policies whose rotation failed, and is tried again.
-func failures(failing []store.PolicyCheck) []Finding {
+func failures(failing []store.PolicyCheck, now time.Time) []Finding {
 	if len(failing) == 0 {
 		return []Finding{rotationPolicies.ok("", "no rotation by policy has failed since the last that did not")}
 	}
 	var findings []Finding
 	for _, c := range failing {
+		again := "it is tried again at " + timeText(c.Retry)
+		if now.Sub(c.Retry) > overdue {
+			again = fmt.Sprintf("it was to be tried again at %s, and was not: no scheduler runs, or the policy is not in the config any more", timeText(c.Retry))
+		}
 		findings = append(findings, rotationPolicies.warn(c.Key,
-			fmt.Sprintf("policy %s: %s failed in a row, the last with the code %s; it is tried again at %s", c.Policy,
-				count(c.Failures, "rotation"), c.ErrorCode, timeText(c.Retry)),
+			fmt.Sprintf("policy %s: %s failed in a row, the last with the code %s; %s", c.Policy, count(c.Failures, "rotation"), c.ErrorCode, again),
 			fmt.Sprintf("`keyrotor key rotate %s` shows the error whole; the key goes on with the version that it has", c.Key)))
 	}
 	return findings

@@ -56,6 +56,13 @@ ok rotation.scheduler [] elsewhere/7/1 checked 12 keys 1m ago, every 1m0s
 warn rotation.policies [payments] policy max_age: 3 rotations failed in a row, the last with the code denied; it is tried again at 2026-03-01T12:00:00Z
   -> ` + "`keyrotor key rotate payments`" + ` shows the error whole; the key goes on with the version that it has
 `},
+		"failing, and forgotten": {watch{
+			schedulers: []store.SchedulerCheck{checked(0)},
+			failing:    []store.PolicyCheck{{Key: "payments", Policy: "max_age", Failures: 1, ErrorCode: "denied", Retry: noon.Add(-3 * time.Hour)}},
+		}, 1, `ok rotation.scheduler [] elsewhere/7/1 checked 12 keys 0s ago, every 1m0s
+warn rotation.policies [payments] policy max_age: 1 rotation failed in a row, the last with the code denied; it was to be tried again at 2026-03-01T09:00:00Z, and was not: no scheduler runs, or the policy is not in the config any more
+  -> ` + "`keyrotor key rotate payments`" + ` shows the error whole; the key goes on with the version that it has
+`},
 		"damage": {watch{err: store.ErrCorrupt}, 1, `
 fail rotation.scheduler [] the store is damaged
   -> RESTORE

@@ -166,11 +166,16 @@ func (s *Scheduler) postpone(names []string, until time.Time) {
 	}
 }
 
-// clear forgets schedulers of this machine whose processes were killed.
+// forgetAfter is when a scheduler is forgotten of which nobody can tell whether it is
+// gone: its machine had another name, as that of a container has.
+const forgetAfter = 7 * 24 * time.Hour
+
+// clear forgets schedulers whose processes were killed.
 func (s *Scheduler) clear(ctx context.Context) {
 	known, err := s.Store.Schedulers(ctx)
 	for _, k := range known {
-		if err == nil && rotation.ParseOwner(k.Owner).Gone() {
+		old := s.Clock.Since(k.Checked) > max(forgetAfter, 2*k.Interval)
+		if err == nil && (old || rotation.ParseOwner(k.Owner).Gone()) {
 			err = s.Store.RemoveScheduler(ctx, k.Owner)
 		}
 	}

@@ -390,6 +390,26 @@ func TestHardLimit(t *testing.T) {
 	})
 }
 
+// TestForgets: schedulers that are gone do not stay on record for ever.
+func TestForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		for owner, ago := range map[string]time.Duration{"container-1/7/1": 8 * 24 * time.Hour, "container-2/7/1": 24 * time.Hour} {
+			check := store.SchedulerCheck{Owner: owner, Started: b.start, Interval: time.Minute, Checked: b.start.Add(-ago)}
+			if err := b.store.RecordChecks(t.Context(), check, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p := b.process()
+		p.start(b)
+		time.Sleep(time.Minute)
+		known, err := b.store.Schedulers(t.Context())
+		if err != nil || len(known) != 2 || known[0].Owner != "container-2/7/1" || known[1].Owner != p.Owner {
+			t.Errorf("schedulers %+v, %v", known, err)
+		}
+	})
+}
+
 // TestNew refuses what cannot work.
 func TestNew(t *testing.T) {
 	for _, c := range []scheduler.Config{
