@@ -43,7 +43,7 @@ key "payments" {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer kr.Close()
+	defer func() { _ = kr.Close() }()
 	for _, name := range []string{"payments", "orders"} {
 		if _, err := kr.CreateKey(t.Context(), name, core.KeyOptions{}); err != nil {
 			t.Fatal(err)

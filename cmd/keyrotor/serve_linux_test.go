@@ -181,7 +181,7 @@ func useHalf(t *testing.T, dir, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	if _, err := s.Acquire(t.Context(), store.LeaseRequest{Key: name, Owner: "x", Count: 50, TTL: time.Minute}); err != nil {
 		t.Fatal(err)
 	}

@@ -143,7 +143,7 @@ func (*replica) state(kr *core.Keyrotor, version uint32, to keyring.State) error
 }
 
 func (r *replica) ask(command string) string {
-	r.T.Helper()
+	r.Helper()
 	r.Say(command)
 	answer, ok := r.Next()
 	if !ok {
@@ -154,7 +154,7 @@ func (r *replica) ask(command string) string {
 }
 
 func (r *replica) want(command, answer string) {
-	r.T.Helper()
+	r.Helper()
 	if got := r.ask(command); got != answer {
 		r.Errorf("%s: %q, want %q", command, got, answer)
 	}
@@ -163,7 +163,7 @@ func (r *replica) want(command, answer string) {
 // becomes waits until the replica has read what it was told of by its clock, which stands
 // still meanwhile: no more than the bound has passed.
 func (r *replica) becomes(when, command, answer string) {
-	r.T.Helper()
+	r.Helper()
 	var got string
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		if got = r.ask(command); strings.HasPrefix(got, answer) {

@@ -144,7 +144,7 @@ func (y *year) judge(inWork int) {
 	if err != nil {
 		y.Fatal(err)
 	}
-	defer st.Close()
+	defer func() { _ = st.Close() }()
 	total, foreseen := 0, 0
 	for _, p := range y.plans {
 		rotations := y.historyOf(st, p)
@@ -189,10 +189,10 @@ func (y *year) historyOf(st *sqlite.Store, p plan) (rotations []history.Event) {
 			if err != nil {
 				y.Fatal(err)
 			}
-			switch e.Type {
-			case history.Rotation:
+			if e.Type == history.Rotation {
 				rotations = append([]history.Event{e}, rotations...)
-			case history.RotationFailed:
+			}
+			if e.Type == history.RotationFailed {
 				y.Errorf("YEAR: %s: a rotation failed: %s", p.key, e.ErrorCode)
 			}
 		}

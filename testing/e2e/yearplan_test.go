@@ -47,8 +47,8 @@ func yearPlans() []plan {
 	add(plan{fixed: true, policy: must(policy.NewMonthly(31, 23*60+30, zone("Australia/Lord_Howe")))})
 	add(plan{fixed: true, policy: must(policy.NewCron("0 5 * * 1-5", nil))})
 	add(plan{fixed: true, policy: must(policy.NewCron("30 1 1,15 * *", zone("Europe/Berlin")))})
-	for _, days := range []time.Duration{7, 30, 45} {
-		add(plan{policy: must(policy.NewMaxAge(days * day))})
+	for _, age := range []time.Duration{7 * day, 30 * day, 45 * day} {
+		add(plan{policy: must(policy.NewMaxAge(age))})
 	}
 	add(plan{policy: must(policy.NewJitter(must(policy.NewMaxAge(20*day)), 12*time.Hour))})
 	add(plan{uses: true, policy: must(policy.NewMaxUses(1000))})

@@ -89,7 +89,7 @@ func (s *scene) use(keys ...string) {
 	s.t.Helper()
 	db, err := sqlite.Open(s.t.Context(), sqlite.Config{Path: s.path("keyrotor.db")})
 	must(s.t, err)
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	for _, key := range keys {
 		_, err := db.Acquire(s.t.Context(), store.LeaseRequest{Key: key, Owner: "x", Count: 20, TTL: time.Minute})
 		must(s.t, err)

@@ -193,7 +193,7 @@ func TestListenMoves(t *testing.T) {
 	first := s.url("")
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	s.must(err)
-	defer taken.Close()
+	defer func() { _ = taken.Close() }()
 
 	listen(taken.Addr().String())
 	if why := fmt.Sprint(s.reload(refusal)["error"]); !strings.Contains(why, "address already in use") {

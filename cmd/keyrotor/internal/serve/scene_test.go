@@ -178,7 +178,7 @@ func (s *scene) begin(change ...func(*Config)) {
 	s.Cleanup(func() {
 		cancel()
 		if s.ended != nil {
-			<-s.ended
+			<-s.ended //nolint:errcheck // each test that waits for it looks at it
 		}
 		if s.Failed() {
 			s.Log(s.log.String())
@@ -267,7 +267,7 @@ func (s *scene) use(key string) {
 func (s *scene) acquire(key string, uses uint64) {
 	s.Helper()
 	db := s.store()
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	_, err := db.Acquire(s.Context(), store.LeaseRequest{Key: key, Owner: "x", Count: uses, TTL: time.Minute})
 	s.must(err)
 }
@@ -284,7 +284,7 @@ func (s *scene) store() *sqlite.Store {
 func (s *scene) primary(key string) uint32 {
 	s.Helper()
 	db := s.store()
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	k, err := db.Key(s.Context(), key)
 	s.must(err)
 	return k.Primary
@@ -303,7 +303,7 @@ func (s *scene) damage(name, statement string) {
 func (s *scene) schedulers() []store.SchedulerCheck {
 	s.Helper()
 	db := s.store()
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	list, err := db.Schedulers(s.Context())
 	s.must(err)
 	return list

@@ -33,18 +33,18 @@ func TestServe(t *testing.T) {
 		t.Errorf("readyz in JSON: %d %q", status, body)
 	}
 	s.use("payments")
-	s.until("the key is rotated", func() bool {
-		v, _ := s.sample(url+"/metrics", "keyrotor_key_primary_version", "key=payments")
-		return v == 2
+	s.until("the rotation is counted", func() bool {
+		v, _ := s.sample(url+"/metrics", "keyrotor_rotations_total", "reason=usage_limit", "policy=hard_limit", "key=payments")
+		return v == 1
 	})
 	for name, want := range map[string]float64{
-		"keyrotor_store_up":                                                          1,
-		"keyrotor_scheduler_keys":                                                    1,
-		"keyrotor_scheduler_interval_seconds":                                        1,
-		"keyrotor_config_last_reload_successful":                                     1,
-		"keyrotor_build_info version=1.2.3":                                          1,
-		"keyrotor_key_versions state=deactivated":                                    1,
-		"keyrotor_rotations_total reason=usage_limit policy=hard_limit key=payments": 1,
+		"keyrotor_key_primary_version key=payments": 2,
+		"keyrotor_store_up":                         1,
+		"keyrotor_scheduler_keys":                   1,
+		"keyrotor_scheduler_interval_seconds":       1,
+		"keyrotor_config_last_reload_successful":    1,
+		"keyrotor_build_info version=1.2.3":         1,
+		"keyrotor_key_versions state=deactivated":   1,
 	} {
 		labels := strings.Fields(name)
 		if got, there := s.sample(url+"/metrics", labels[0], labels[1:]...); !there || got != want {
@@ -102,7 +102,7 @@ func TestHTTPRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: "+strings.Repeat("x", 2*maxHeaderBytes)+"\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestUnready(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	conn, err := db.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +163,7 @@ func TestUnready(t *testing.T) {
 func TestReadOnly(t *testing.T) {
 	s := newScene(t)
 	db := s.store()
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	sched, err := scheduler.New(scheduler.Config{
 		Store: readOnly{db}, Owner: "test",
 		Rotate: func(context.Context, scheduler.Rotation) (uint32, error) { return 0, nil },
@@ -228,7 +228,7 @@ func TestStartFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
+	defer func() { _ = taken.Close() }()
 	for name, c := range map[string]struct {
 		change func(*scene, *Config)
 		says   string

@@ -60,7 +60,12 @@ func TestKeyManagerDown(t *testing.T) {
 	url := s.url("")
 	s.use("orders")
 	s.heard("a rotation failed; the key stays in use, and it is tried again")
-	status, body := s.get(url + "/readyz")
+	var status int
+	var body string
+	s.until("the failure is on record", func() bool {
+		status, body = s.get(url + "/readyz")
+		return body != "ok\n"
+	})
 	if status != http.StatusOK || !strings.HasPrefix(body, "ok\ndegraded: key orders, policy hard_limit: failures: 1 (denied), next try at ") {
 		t.Errorf("with another key: %d %q", status, body)
 	}
