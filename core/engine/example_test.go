@@ -99,3 +99,27 @@ func ExampleEngine_KeyManagers() {
 	// Output:
 	// local ok [payments] true
 }
+
+// How far a key is from its hard limit. What this process has on lease counts; it is a
+// hundredth at most of what a version is for.
+func ExampleEngine_Usage() {
+	ctx := context.Background()
+	e, cleanup := example(ctx, engine.Config{
+		MaxUses: func(string) uint64 { return 4000 }, // by the key's policy
+	})
+	defer cleanup()
+	if _, err := e.CreateKey(ctx, "payments", keyring.Settings{WrapWith: []string{"local"}, HardLimit: 10_000}, ""); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := e.Encrypt(ctx, "payments", []byte("s3cret"), nil); err != nil {
+		log.Fatal(err)
+	}
+	u, err := e.Usage(ctx, "payments")
+	if err != nil {
+		log.Fatal(err)
+	}
+	v := u.Versions[0]
+	fmt.Printf("version %d: %d of %d, %d on lease\n", v.Version, v.Uses, u.HardLimit, v.Leased)
+	// Output:
+	// version 1: 40 of 10000, 40 on lease
+}
