@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // refusal is what the log says of a reload that changes nothing.
@@ -123,7 +124,15 @@ func TestReloadFinishes(t *testing.T) {
 	if v, n := s.primary("orders"), s.calls("GenerateDataKey"); v != 2 || n != before+1 {
 		t.Errorf("the primary is version %d after %d calls", v, n-before)
 	}
-	// The daemon is on record, although what was in use took itself off.
+	s.end()
+}
+
+// TestReloadStaysOnRecord: what was in use takes the process off the store's record, and
+// what took its place does not wait for an interval to put it back.
+func TestReloadStaysOnRecord(t *testing.T) {
+	s := newScene(t)
+	s.start(func(c *Config) { c.Opener.Interval = time.Hour })
+	s.reload("reloaded")
 	s.until("the scheduler is on record", func() bool { return len(s.schedulers()) == 1 })
 	s.end()
 	if n := len(s.schedulers()); n != 0 {
