@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -72,6 +73,7 @@ type daemon struct {
 	*testing.T
 	config string
 	cmd    *exec.Cmd
+	stderr io.Closer
 	log    *lines
 	told   *lines
 	ended  chan struct{}
@@ -101,6 +103,7 @@ func startDaemon(t *testing.T, dir string) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.stderr = stderr
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -245,6 +248,20 @@ func TestServeUnderManager(t *testing.T) {
 			t.Errorf("no JSON in the log: %q", line)
 		}
 	}
+}
+
+// TestServeOutlivesItsLog: a reader of the log that is gone is no reason to rotate no more.
+func TestServeOutlivesItsLog(t *testing.T) {
+	d := startDaemon(t, initDaemon(t, os.Getenv(pluginsVariable)))
+	_, at := d.told.next(t, 0, `^READY=1\n`)
+	if err := d.stderr.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d.signal(syscall.SIGHUP)
+	_, at = d.told.next(t, at, `^RELOADING=1\n`)
+	d.told.next(t, at, `^READY=1\n`)
+	d.signal(syscall.SIGTERM)
+	d.endsAs("exit status 0", nil)
 }
 
 // TestServeSecondSignal: who does not want to wait for a rotation does not have to.

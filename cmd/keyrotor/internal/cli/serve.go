@@ -78,6 +78,11 @@ func (a *app) serve(cmd *cobra.Command, o serveFlags) error {
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
+	// Whoever reads the log may go away. Unless somebody listens for the signal, the next
+	// line would end the process.
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, syscall.SIGPIPE)
+	defer signal.Stop(broken)
 	c.Reload = reload
 	ctx := cmd.Context()
 	if err := serve.Run(ctx, c); err != nil {

@@ -135,8 +135,8 @@ func (o *outcomes) observe(r scheduler.Outcome, now time.Time) {
 
 // keyManagerFailed tells the trouble of a key manager from that of one key.
 func keyManagerFailed(err error) bool {
-	var provided *provider.Error
-	if !errors.As(err, &provided) {
+	provided, ok := errors.AsType[*provider.Error](err)
+	if !ok {
 		return false
 	}
 	switch provided.Code {
