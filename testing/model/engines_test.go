@@ -210,6 +210,8 @@ func (m *machine) wait(t *rapid.T) {
 	long := pick(chooser(t), "how long", pollInterval, pollInterval, store.MaxLeaseTTL, quarantine)
 	time.Sleep(long)
 	synctest.Wait()
+	time.Sleep(time.Second) // for whoever waits for another one to write
+	synctest.Wait()
 	for _, a := range m.all {
 		a.allKnow()
 		if long >= store.MaxLeaseTTL {
