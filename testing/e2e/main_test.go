@@ -23,8 +23,8 @@ import (
 var (
 	kills       = flag.Int("kills", 60, "how many hosts TestHostKills kills")
 	pluginKills = flag.Int("plugin-kills", 12, "how many plugins TestPluginKills kills")
-	yearDays    = flag.Int("year-days", 20, "how many days pass in TestYear")
-	yearKills   = flag.Int("year-kills", 4, "how many processes TestYear kills")
+	yearDays    = flag.Int("year-days", 14, "how many days pass in TestYear")
+	yearKills   = flag.Int("year-kills", 3, "how many processes TestYear kills")
 	usageTime   = flag.Duration("usage-time", 2*time.Second, "how long TestUsage uses a key up, each time")
 	seed        = flag.Uint64("seed", 20261123, "what is random is drawn from this")
 )
