@@ -51,6 +51,7 @@ type Store interface {
 	Attempts
 	Events
 	Log
+	Outbox
 	Close() error
 }
 

@@ -22,7 +22,7 @@ func TestEarlierVersions(t *testing.T) {
 	if *update {
 		writeNewest(t, filepath.Join("testdata", newest+".db"))
 	}
-	for _, version := range []string{"v1", "v2", newest} {
+	for _, version := range []string{"v1", "v2", "v3", newest} {
 		t.Run(version, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "earlier.db")
 			b, err := os.ReadFile(filepath.Join("testdata", version+".db"))
@@ -43,7 +43,7 @@ func TestEarlierVersions(t *testing.T) {
 }
 
 // newest is the version of the schema that this build writes.
-const newest = "v3"
+const newest = "v4"
 
 // worksOn changes an earlier database.
 func worksOn(t *testing.T, s *Store) {
@@ -114,6 +114,7 @@ func dump(t *testing.T, s *Store) []byte {
 			in.Key, in.Kind, in.Operation, in.Owner, in.Token, in.Started, in.Expires, in.Detail)
 	}
 	dumpPolicies(t, s, &b)
+	dumpOutbox(t, s, &b)
 	page, err := s.Events(t.Context(), history.Query{})
 	if err != nil {
 		t.Fatal(err)
@@ -139,6 +140,27 @@ func dumpPolicies(t *testing.T, s *Store, b *bytes.Buffer) {
 	}
 	for _, c := range schedulers {
 		fmt.Fprintf(b, "scheduler %+v\n", c)
+	}
+}
+
+func dumpOutbox(t *testing.T, s *Store, b *bytes.Buffer) {
+	t.Helper()
+	subscribers, err := s.Subscribers(t.Context(), "notify")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sub := range subscribers {
+		fmt.Fprintf(b, "subscriber %+v\n", sub)
+		heads, next, err := s.Heads(t.Context(), sub.Subscription, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(b, "heads %+v, next %v\n", heads, next)
+		batch, err := s.After(t.Context(), store.Position{}, 1)
+		if err != nil || len(batch.Notices) != 1 {
+			t.Fatal(batch, err)
+		}
+		fmt.Fprintf(b, "notice %d %s %s\n", batch.Notices[0].Number, batch.Notices[0].ID, batch.Notices[0].Bytes)
 	}
 }
 
@@ -176,6 +198,7 @@ func writeNewest(t *testing.T, path string) {
 	}
 	writeLifecycle(t, s)
 	writePolicies(t, s)
+	writeNotices(t, s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -225,6 +248,36 @@ func writePolicies(t *testing.T, s *Store) {
 		t.Fatal(err)
 	}
 	if err := s.RecordFailure(t.Context(), "payments", "rotation", "denied", at.Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// writeNotices uses what version 4 added, and the outbox of version 1.
+func writeNotices(t *testing.T, s *Store) {
+	t.Helper()
+	to := store.Subscription{Topic: "notify", Target: "webhook"}
+	if err := s.Subscribe(t.Context(), to.Topic, to.Target); err != nil {
+		t.Fatal(err)
+	}
+	from, err := s.FeedEnd(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Notify(t.Context(), store.Notice{ID: "due/orders", Bytes: []byte(`{"schema":1,"type":"rotation_due_soon"}`)}); err != nil {
+		t.Fatal(err)
+	}
+	err = s.Route(t.Context(), to, from, store.Position{Event: from.Event, Notice: 1}, []store.Delivery{
+		{OrderKey: "orders", Idempotency: "due/orders", Payload: []byte("{}")},
+		{OrderKey: "orders", Idempotency: "7", Event: 7, Payload: []byte("{}")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Hold(t.Context(), to, "p1", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)
+	if err := s.Settle(t.Context(), to, "p1", []store.Settled{{ID: 1, Next: at, Error: "500"}}); err != nil {
 		t.Fatal(err)
 	}
 }

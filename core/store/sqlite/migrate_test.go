@@ -88,7 +88,7 @@ func withMigration(t *testing.T, name, text string) []migration {
 func TestNewerBuild(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keyrotor.db")
 	s := openAt(t, path, nil)
-	list := withMigration(t, "0004_more.sql", `CREATE TABLE more (x INTEGER) STRICT; INSERT INTO more VALUES (1);`)
+	list := withMigration(t, "0005_more.sql", `CREATE TABLE more (x INTEGER) STRICT; INSERT INTO more VALUES (1);`)
 	var wg sync.WaitGroup
 	for range 4 { // whoever comes late finds nothing to do
 		wg.Go(func() {
@@ -105,20 +105,20 @@ func TestNewerBuild(t *testing.T) {
 	}
 	wg.Wait()
 	var x, applied int64
-	if err := s.reader.QueryRow(`SELECT count(*), (SELECT applied FROM migrations WHERE number = 4) FROM more`).Scan(&x, &applied); err != nil || x != 1 || applied != 1e6 {
+	if err := s.reader.QueryRow(`SELECT count(*), (SELECT applied FROM migrations WHERE number = 5) FROM more`).Scan(&x, &applied); err != nil || x != 1 || applied != 1e6 {
 		t.Errorf("%d rows, applied at %d, %v", x, applied, err)
 	}
 	_, err := Open(t.Context(), Config{Path: path})
-	if !errors.Is(err, store.ErrSchema) || !strings.Contains(err.Error(), "0004_more.sql") {
+	if !errors.Is(err, store.ErrSchema) || !strings.Contains(err.Error(), "0005_more.sql") {
 		t.Errorf("an older build: %v", err)
 	}
 }
 
 func TestFailedMigrationLeavesNothing(t *testing.T) {
 	s := openAt(t, filepath.Join(t.TempDir(), "keyrotor.db"), nil)
-	list := withMigration(t, "0004_bad.sql", `CREATE TABLE half (x); CREATE TABLE keys (y);`)
+	list := withMigration(t, "0005_bad.sql", `CREATE TABLE half (x); CREATE TABLE keys (y);`)
 	err := migrate(t.Context(), s.writer, list, time.Unix(1, 0), slog.New(slog.DiscardHandler))
-	if err == nil || !strings.Contains(err.Error(), "0004_bad.sql") {
+	if err == nil || !strings.Contains(err.Error(), "0005_bad.sql") {
 		t.Errorf("migrate: %v", err)
 	}
 	var n int

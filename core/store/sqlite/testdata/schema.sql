@@ -4,6 +4,8 @@ migration 0002 0002_lifecycle.sql 039dd451e91da8ad15ddda4980cfb1b913165997bee4be
 
 migration 0003 0003_policies.sql 8fb1a74118737e130cbbde9e879842b4db910d5d1aaf9bcf46d2c16f1956a263
 
+migration 0004 0004_notices.sql d71dfffa91d5249b658c794d67eeccb8e338993a9a0fbdcabcd2caaa6f5f9967
+
 CREATE INDEX events_by_key ON events (key)
 
 CREATE INDEX events_by_time ON events (time)
@@ -16,6 +18,10 @@ CREATE INDEX leases_by_expiry ON leases (expires)
 
 CREATE INDEX leases_by_version ON leases (key_id, version)
 
+CREATE INDEX notices_by_age ON notices (created)
+
+CREATE INDEX outbox_by_age ON outbox (finished) WHERE state IN ('done', 'terminal')
+
 CREATE INDEX outbox_due ON outbox (next_attempt) WHERE state IN ('pending', 'blocked')
 
 CREATE INDEX outbox_open ON outbox (topic, target, order_key, id) WHERE state IN ('pending', 'blocked')
@@ -25,6 +31,8 @@ CREATE INDEX policy_checks_failing ON policy_checks (key_id) WHERE failures > 0
 index sqlite_autoindex_intents_2
 
 index sqlite_autoindex_keys_2
+
+index sqlite_autoindex_notices_1
 
 index sqlite_autoindex_outbox_1
 
@@ -112,13 +120,20 @@ CREATE TABLE meta (
     revision INTEGER NOT NULL DEFAULT 0 CHECK (revision >= 0),
     fence    INTEGER NOT NULL DEFAULT 0 CHECK (fence >= 0),
     log_size INTEGER NOT NULL DEFAULT 0 CHECK (log_size >= 0)
-) STRICT
+, log_pruned INTEGER NOT NULL DEFAULT 0 CHECK (log_pruned >= 0)) STRICT
 
 CREATE TABLE migrations (
     number  INTEGER PRIMARY KEY CHECK (number >= 1),
     name    TEXT    NOT NULL,
     sha256  BLOB    NOT NULL CHECK (length(sha256) = 32),
     applied INTEGER NOT NULL
+) STRICT
+
+CREATE TABLE notices (
+    number  INTEGER PRIMARY KEY AUTOINCREMENT,
+    id      TEXT    NOT NULL UNIQUE CHECK (id <> ''),
+    bytes   BLOB    NOT NULL,
+    created INTEGER NOT NULL
 ) STRICT
 
 CREATE TABLE outbox (
@@ -163,6 +178,17 @@ CREATE TABLE schedulers (
 ) STRICT, WITHOUT ROWID
 
 CREATE TABLE sqlite_sequence(name,seq)
+
+CREATE TABLE subscribers (
+    topic   TEXT    NOT NULL CHECK (topic <> ''),
+    target  TEXT    NOT NULL CHECK (target <> ''),
+    event   INTEGER NOT NULL CHECK (event >= 0),
+    notice  INTEGER NOT NULL CHECK (notice >= 0),
+    seen    INTEGER NOT NULL,
+    owner   TEXT    NOT NULL DEFAULT '',
+    expires INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (topic, target)
+) STRICT, WITHOUT ROWID
 
 CREATE TABLE versions (
     key_id        BLOB    NOT NULL REFERENCES keys (id),
