@@ -1,0 +1,2 @@
+// Package notify tells others what happened to keys.
+package notify
