@@ -1,9 +1,6 @@
 package notify
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -11,7 +8,6 @@ import (
 
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
-	"github.com/keyrotor/keyrotor/core/store"
 )
 
 // The details of events that have a field of their own in a notice, and those that
@@ -89,59 +85,4 @@ func FromEvent(e history.Event) (Notice, bool) {
 		n.Details = details
 	}
 	return n, true
-}
-
-// eventID is the id of what is told about an event. A restored backup gives numbers out
-// again, to other events: the hash tells them apart. There is no full stop in it, which
-// separates the parts of what a webhook signs.
-func eventID(e store.FeedEvent) string {
-	leaf := history.Leaf(e.Bytes)
-	return strconv.FormatUint(e.Seq, 10) + "-" + hex.EncodeToString(leaf[:8])
-}
-
-// noticeID is the id of what is told about a notice. Its own may be as long as it likes,
-// and have a key's name in it.
-func noticeID(n store.Notice) string {
-	sum := sha256.Sum256([]byte(n.ID))
-	return "n-" + hex.EncodeToString(sum[:12])
-}
-
-// fed is a piece of the feed: what is told, or why it cannot be read.
-type fed struct {
-	Notice
-	seq uint64 // of its event, if there is one
-	err error
-}
-
-// read turns a batch into what is told, in the order of committing as far as that is
-// known: events and notices have an order of their own each, and are merged by time.
-// What is not told is left out. The error is history.ErrSchema if a newer build wrote a
-// part of it, which that build must read.
-func read(b store.Batch) ([]fed, error) {
-	var events, notices []fed
-	for _, e := range b.Events {
-		f, told, err := readOne(e.Bytes, eventID(e))
-		switch {
-		case err != nil:
-			return nil, err
-		case f.err != nil:
-			f.err = fmt.Errorf("event %d: %w", e.Seq, f.err)
-		}
-		if f.seq = e.Seq; told {
-			events = append(events, f)
-		}
-	}
-	for _, n := range b.Notices {
-		f, told, err := readOne(n.Bytes, noticeID(n))
-		switch {
-		case err != nil:
-			return nil, err
-		case f.err != nil:
-			f.err = fmt.Errorf("notice %q: %w", n.ID, f.err)
-		}
-		if told {
-			notices = append(notices, f)
-		}
-	}
-	return merge(events, notices), nil
 }
