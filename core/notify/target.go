@@ -147,27 +147,35 @@ func (t *target) look(looking, acting context.Context) (again time.Time, err err
 // take is look with turn held.
 func (t *target) take(looking, acting context.Context) (again time.Time, err error) {
 	now := t.notifier.Clock.Now()
-	if !t.lease.held() {
+	switch {
+	case !t.lease.held():
 		if again, err := t.begin(looking, now); err != nil || !again.IsZero() {
 			return again, err
 		}
-	}
-	if err := t.lease.renew(looking); err != nil {
-		return now, err
+	case !now.Before(t.lease.renewal()):
+		// Where nothing happens, nothing is written for long.
+		if idle, err := t.idle(looking); err != nil || idle {
+			return now.Add(idleInterval), errors.Join(err, t.lease.release(looking))
+		}
+		if err := t.lease.renew(looking); err != nil {
+			return now, err
+		}
 	}
 	next, err := t.work(looking, acting)
-	if err != nil {
-		return next, err
+	if renewal := t.lease.renewal(); next.IsZero() || renewal.Before(next) {
+		next = renewal
 	}
-	renew := t.lease.renewal()
-	switch {
-	case next.IsZero() && !t.notifier.Clock.Now().Before(renew):
-		// Nothing happened for a while: let go, and write no more.
-		return t.notifier.Clock.Now().Add(idleInterval), t.lease.release(looking)
-	case next.IsZero() || renew.Before(next):
-		return renew, nil
+	return next, err
+}
+
+// idle reports whether there is nothing to do, now or later.
+func (t *target) idle(ctx context.Context) (bool, error) {
+	heads, next, err := t.notifier.Store.Heads(ctx, t.sub, 1)
+	if err != nil || len(heads) > 0 || !next.IsZero() {
+		return false, err
 	}
-	return next, nil
+	rows, to, err := t.scan(ctx)
+	return len(rows) == 0 && !t.ahead(to), err
 }
 
 // begin looks whether there is anything to do, and claims the target if so. Else it
