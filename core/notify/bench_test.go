@@ -55,6 +55,9 @@ type bench struct {
 }
 
 func newBench(t failer, folder string, now func() time.Time) *bench {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	b := &bench{failer: t, path: filepath.Join(folder, "k.db"), now: now, happened: make(map[string][]string)}
 	b.store = b.open()
 	return b

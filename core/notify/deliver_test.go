@@ -227,6 +227,11 @@ func TestTargets(t *testing.T) {
 	})
 }
 
+// due is the event of a notice.
+func due(key string) history.Event {
+	return history.Event{Type: history.Type(notify.RotationDueSoon), Key: key, Operation: "soon", Version: 3}
+}
+
 // TestTell: a notice is told once, whoever tells it.
 func TestTell(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -234,7 +239,7 @@ func TestTell(t *testing.T) {
 		r := &receiver{}
 		n := b.notifier("p1", nil, notify.Target{Name: "ops", Sender: r})
 		start(t, n)
-		soon := history.Event{Type: history.Type(notify.RotationDueSoon), Key: "payments", Operation: "soon", Version: 3}
+		soon := due("payments")
 		for range 2 {
 			if err := n.Tell(t.Context(), "due_soon/payments/v3", soon); err != nil {
 				t.Fatal(err)
