@@ -65,11 +65,12 @@ type Outbox interface {
 	// Subscribers lists those of a topic in the order of their targets.
 	Subscribers(ctx context.Context, topic string) ([]Subscriber, error)
 	// Route puts rows in the outbox, and moves the subscriber's position, all or nothing.
-	// Rows whose id is known already are passed over. ErrMoved unless the position is
-	// still from.
+	// Rows whose id is known already are passed over. ErrMoved, and no row, unless the
+	// position is still from.
 	Route(ctx context.Context, s Subscription, from, to Position, rows []Delivery) error
 	// Hold has a process deliver to a subscriber until the time to live is over, on the
-	// store's clock; or renews that. ErrMoved if another process does.
+	// store's clock; or renews that. ErrMoved if another process does, or if there is no
+	// such subscriber.
 	Hold(ctx context.Context, s Subscription, owner string, ttl time.Duration) error
 	// Release ends that; ending what is over succeeds.
 	Release(ctx context.Context, s Subscription, owner string) error
@@ -77,7 +78,9 @@ type Outbox interface {
 	// the oldest first, at most limit; and when the next one's time comes, zero if there
 	// is none.
 	Heads(ctx context.Context, s Subscription, limit int) (heads []Delivery, next time.Time, err error)
-	// Settle records what came of deliveries. ErrMoved unless owner holds the subscriber.
+	// Settle records what came of deliveries that are open. ErrMoved unless owner holds
+	// the subscriber, or held it last: what it did before its time was over is worth
+	// knowing as long as nobody else began.
 	Settle(ctx context.Context, s Subscription, owner string, settled []Settled) error
 	// Sweep forgets rows that were finished before a time, and notices as old, of all
 	// topics; and what there is of subscribers that no process has named since unseen.
@@ -96,9 +99,10 @@ type Subscriber struct {
 	// Owner delivers until Expires; it is empty if nobody does.
 	Owner   string
 	Expires time.Time
-	// Open rows are not delivered yet, Failing of them after a try, the oldest since
-	// Oldest; Terminal ones were given up. LastError is the newest of an open row, or of
-	// one given up.
+	// Open rows are not delivered yet, the oldest since Oldest. Failing of them were tried;
+	// only the oldest of each order key counts, because only that is. Terminal ones were
+	// given up. LastError is that of the newest row which has one and is such an oldest
+	// row, or was given up.
 	Open, Failing, Terminal int
 	Oldest                  time.Time
 	LastError               string

@@ -54,37 +54,42 @@ func (s *Store) Subscribe(ctx context.Context, topic string, targets ...string) 
 // Subscribers lists those of a topic.
 func (s *Store) Subscribers(ctx context.Context, topic string) ([]store.Subscriber, error) {
 	var list []store.Subscriber
-	err := s.read(ctx, "read subscribers", func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, `
-			SELECT s.target, s.event, s.notice, s.owner, s.expires,
-				count(o.id) FILTER (WHERE o.state IN ('pending', 'blocked')),
-				count(o.id) FILTER (WHERE o.state IN ('pending', 'blocked') AND o.attempts > 0),
-				count(o.id) FILTER (WHERE o.state = 'terminal'),
-				coalesce(min(o.created) FILTER (WHERE o.state IN ('pending', 'blocked')), 0),
-				coalesce((
-					SELECT e.last_error FROM outbox AS e
-					WHERE e.topic = s.topic AND e.target = s.target AND e.state <> 'done' AND e.last_error <> ''
-					ORDER BY e.id DESC LIMIT 1), '')
-			FROM subscribers AS s LEFT JOIN outbox AS o ON o.topic = s.topic AND o.target = s.target AND o.state <> 'done'
-			WHERE s.topic = ? GROUP BY s.target ORDER BY s.target`, topic)
-		if err != nil {
+	err := s.read(ctx, "read subscribers", func(tx *sql.Tx) (err error) {
+		if list, err = subscribers(ctx, tx, topic); err != nil {
 			return err
 		}
-		defer rows.Close()
-		for rows.Next() {
-			sub := store.Subscriber{Subscription: store.Subscription{Topic: topic}}
-			var expires, oldest int64
-			err := rows.Scan(&sub.Target, &sub.Position.Event, &sub.Position.Notice, &sub.Owner, &expires,
-				&sub.Open, &sub.Failing, &sub.Terminal, &oldest, &sub.LastError)
+		for i := range list {
+			sub := &list[i]
+			var oldest int64
+			err := tx.QueryRowContext(ctx, standingQuery, topic, sub.Target).
+				Scan(&sub.Open, &sub.Failing, &oldest, &sub.Terminal, &sub.LastError)
 			if err != nil {
 				return err
 			}
-			sub.Expires, sub.Oldest = store.FromMicros(expires), store.FromMicros(oldest)
-			list = append(list, sub)
+			sub.Oldest = store.FromMicros(oldest)
 		}
-		return rows.Err()
+		return nil
 	})
 	return list, err
+}
+
+func subscribers(ctx context.Context, tx *sql.Tx, topic string) ([]store.Subscriber, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT target, event, notice, owner, expires FROM subscribers WHERE topic = ? ORDER BY target`, topic)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []store.Subscriber
+	for rows.Next() {
+		sub := store.Subscriber{Subscription: store.Subscription{Topic: topic}}
+		var expires int64
+		if err := rows.Scan(&sub.Target, &sub.Position.Event, &sub.Position.Notice, &sub.Owner, &expires); err != nil {
+			return nil, err
+		}
+		sub.Expires = store.FromMicros(expires)
+		list = append(list, sub)
+	}
+	return list, rows.Err()
 }
 
 // Route puts rows in the outbox, and moves the subscriber's position.
@@ -144,41 +149,84 @@ func (s *Store) Release(ctx context.Context, sub store.Subscription, owner strin
 	})
 }
 
+// headsOf is the oldest open row of each order key. It goes from one key to the next by
+// the index, however many rows each has.
+const headsOf = `
+	WITH RECURSIVE keys (order_key) AS (
+		SELECT min(order_key) FROM outbox WHERE topic = ?1 AND target = ?2 AND state IN ('pending', 'blocked')
+		UNION ALL
+		SELECT (SELECT min(order_key) FROM outbox WHERE topic = ?1 AND target = ?2 AND order_key > keys.order_key AND state IN ('pending', 'blocked'))
+		FROM keys WHERE order_key IS NOT NULL),
+	heads AS (
+		SELECT o.id, o.created, o.attempts, o.next_attempt, o.last_error FROM keys JOIN outbox AS o ON o.id = (
+			SELECT min(id) FROM outbox WHERE topic = ?1 AND target = ?2 AND order_key = keys.order_key AND state IN ('pending', 'blocked'))
+		WHERE keys.order_key IS NOT NULL)`
+
+// headsQuery sorts heads: first those whose time has come, by age, then the others by when
+// it does.
+const headsQuery = headsOf + `
+	SELECT id, next_attempt FROM heads
+	ORDER BY next_attempt > ?3, CASE WHEN next_attempt > ?3 THEN next_attempt ELSE id END LIMIT ?4`
+
+// standingQuery counts what is open, and says of the heads, which alone are tried, what
+// came of that.
+const standingQuery = headsOf + `
+	SELECT
+		(SELECT count(*) FROM outbox WHERE topic = ?1 AND target = ?2 AND state IN ('pending', 'blocked')),
+		(SELECT count(*) FROM heads WHERE attempts > 0),
+		coalesce((SELECT created FROM heads ORDER BY id LIMIT 1), 0),
+		(SELECT count(*) FROM outbox WHERE topic = ?1 AND target = ?2 AND state = 'terminal'),
+		coalesce((
+			SELECT last_error FROM (
+				SELECT id, last_error FROM heads WHERE last_error <> ''
+				UNION ALL
+				SELECT id, last_error FROM outbox WHERE topic = ?1 AND target = ?2 AND state = 'terminal' AND last_error <> '')
+			ORDER BY id DESC LIMIT 1), '')`
+
 // Heads answers of each order key the oldest row that is open, if its time has come.
 func (s *Store) Heads(ctx context.Context, sub store.Subscription, limit int) (heads []store.Delivery, next time.Time, err error) {
 	err = s.read(ctx, "read outbox", func(tx *sql.Tx) error {
-		heads, next = nil, time.Time{}
-		now := store.Micros(s.now())
-		rows, err := tx.QueryContext(ctx, `
-			SELECT id, order_key, idempotency_id, event_seq, payload, created, attempts, next_attempt
-			FROM outbox WHERE id IN (
-				SELECT min(id) FROM outbox WHERE topic = ? AND target = ? AND state IN ('pending', 'blocked') GROUP BY order_key)
-			ORDER BY next_attempt > ?, CASE WHEN next_attempt > ? THEN next_attempt ELSE id END`,
-			sub.Topic, sub.Target, now, now)
+		var ids []int64
+		ids, next, err = s.headIDs(ctx, tx, sub, limit)
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var d store.Delivery
-			var created, at int64
-			if err := rows.Scan(&d.ID, &d.OrderKey, &d.Idempotency, &d.Event, &d.Payload, &created, &d.Attempts, &at); err != nil {
+		heads = make([]store.Delivery, len(ids))
+		for i, id := range ids {
+			d := &heads[i]
+			var created int64
+			err := tx.QueryRowContext(ctx, `SELECT id, order_key, idempotency_id, event_seq, payload, created, attempts FROM outbox WHERE id = ?`, id).
+				Scan(&d.ID, &d.OrderKey, &d.Idempotency, &d.Event, &d.Payload, &created, &d.Attempts)
+			if err != nil {
 				return err
 			}
-			if at > now {
-				next = store.FromMicros(at) // the others' time comes later
-				return nil
-			}
-			if len(heads) == limit {
-				next = store.FromMicros(now)
-				return nil
-			}
 			d.Created = store.FromMicros(created)
-			heads = append(heads, d)
 		}
-		return rows.Err()
+		return nil
 	})
 	return heads, next, err
+}
+
+// headIDs are the ids of what is due, and when something else is.
+func (s *Store) headIDs(ctx context.Context, tx *sql.Tx, sub store.Subscription, limit int) (ids []int64, next time.Time, err error) {
+	now := store.Micros(s.now())
+	rows, err := tx.QueryContext(ctx, headsQuery, sub.Topic, sub.Target, now, limit+1)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, at int64
+		if err := rows.Scan(&id, &at); err != nil {
+			return nil, time.Time{}, err
+		}
+		if at > now || len(ids) == limit {
+			next = store.FromMicros(max(at, now)) // the others' time comes later
+			break
+		}
+		ids = append(ids, id)
+	}
+	return ids, next, rows.Err()
 }
 
 // Settle records what came of deliveries.
@@ -214,6 +262,11 @@ func (s *Store) Settle(ctx context.Context, sub store.Subscription, owner string
 	})
 }
 
+const (
+	sweepFinished = `DELETE FROM outbox WHERE state IN ('done', 'terminal') AND finished < ?`
+	sweepUnseen   = `DELETE FROM outbox WHERE (topic, target) IN (SELECT topic, target FROM subscribers WHERE seen < ?)`
+)
+
 // Sweep forgets what is over.
 func (s *Store) Sweep(ctx context.Context, finished, unseen time.Time) error {
 	return s.write(ctx, "sweep outbox", func(tx writeTx) error {
@@ -221,9 +274,9 @@ func (s *Store) Sweep(ctx context.Context, finished, unseen time.Time) error {
 			query string
 			arg   time.Time
 		}{
-			{`DELETE FROM outbox WHERE state IN ('done', 'terminal') AND finished < ?`, finished},
+			{sweepFinished, finished},
 			{`DELETE FROM notices WHERE created < ?`, finished},
-			{`DELETE FROM outbox WHERE (topic, target) IN (SELECT topic, target FROM subscribers WHERE seen < ?)`, unseen},
+			{sweepUnseen, unseen},
 			{`DELETE FROM subscribers WHERE seen < ?`, unseen},
 		} {
 			if _, err := tx.ExecContext(ctx, f.query, store.Micros(f.arg)); err != nil {

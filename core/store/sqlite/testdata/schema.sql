@@ -4,7 +4,7 @@ migration 0002 0002_lifecycle.sql 039dd451e91da8ad15ddda4980cfb1b913165997bee4be
 
 migration 0003 0003_policies.sql 8fb1a74118737e130cbbde9e879842b4db910d5d1aaf9bcf46d2c16f1956a263
 
-migration 0004 0004_notices.sql d71dfffa91d5249b658c794d67eeccb8e338993a9a0fbdcabcd2caaa6f5f9967
+migration 0004 0004_notices.sql ffa33f4d45b2cc65d6e5135429405c62a5f1195d8933d13d63d080a6e896f2bc
 
 CREATE INDEX events_by_key ON events (key)
 
@@ -22,9 +22,9 @@ CREATE INDEX notices_by_age ON notices (created)
 
 CREATE INDEX outbox_by_age ON outbox (finished) WHERE state IN ('done', 'terminal')
 
-CREATE INDEX outbox_due ON outbox (next_attempt) WHERE state IN ('pending', 'blocked')
+CREATE INDEX outbox_open ON outbox (topic, target, order_key, id, state) WHERE state IN ('pending', 'blocked')
 
-CREATE INDEX outbox_open ON outbox (topic, target, order_key, id) WHERE state IN ('pending', 'blocked')
+CREATE INDEX outbox_terminal ON outbox (topic, target) WHERE state = 'terminal'
 
 CREATE INDEX policy_checks_failing ON policy_checks (key_id) WHERE failures > 0
 

@@ -1,0 +1,121 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyrotor/keyrotor/core/store"
+)
+
+// TestOutboxPlans: what is asked every second, and by every scrape of metrics, finds its
+// rows by an index that has no others, however many are done.
+func TestOutboxPlans(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "k.db"), nil)
+	const (
+		open     = "outbox USING COVERING INDEX outbox_open ("
+		terminal = "outbox USING INDEX outbox_terminal ("
+		counted  = "outbox USING COVERING INDEX outbox_terminal ("
+		byID     = "o USING INTEGER PRIMARY KEY ("
+	)
+	for name, c := range map[string]struct {
+		query string
+		args  []any
+		want  []string
+	}{
+		"heads":    {headsQuery, []any{"notify", "ops", 0, 10}, []string{open, byID}},
+		"standing": {standingQuery, []any{"notify", "ops"}, []string{open, byID, counted, terminal}},
+		"sweep":    {sweepFinished, []any{0}, []string{"outbox USING INDEX outbox_by_age ("}},
+		"unseen":   {sweepUnseen, []any{0}, []string{"outbox USING COVERING INDEX sqlite_autoindex_outbox_1 ("}},
+	} {
+		used := make(map[string]bool)
+		for _, step := range plan(t, s, c.query, c.args...) {
+			if !strings.HasPrefix(step, "SCAN outbox") && !strings.HasPrefix(step, "SCAN o ") && !strings.Contains(step, "SEARCH outbox") && !strings.Contains(step, "SEARCH o ") {
+				continue // of another table
+			}
+			i := slices.IndexFunc(c.want, func(want string) bool { return strings.HasPrefix(step, "SEARCH "+want) })
+			if i < 0 {
+				t.Errorf("%s: %s", name, step)
+				continue
+			}
+			used[c.want[i]] = true
+		}
+		if len(used) != len(c.want) {
+			t.Errorf("%s: of %q only %v are used", name, c.want, used)
+		}
+	}
+}
+
+func plan(t *testing.T, s *Store, query string, args ...any) []string {
+	t.Helper()
+	rows, err := s.reader.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var steps []string
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			t.Fatal(err)
+		}
+		steps = append(steps, detail)
+	}
+	return steps
+}
+
+// BenchmarkOutbox reads an outbox with a month of done rows, and with a target that was
+// away for long, beside one with ten open rows and nothing else.
+func BenchmarkOutbox(b *testing.B) {
+	for _, c := range []struct{ done, open, keys int }{{0, 10, 10}, {100_000, 10, 10}, {100_000, 100_000, 10}, {0, 10_000, 1000}} {
+		s := openAt(b, filepath.Join(b.TempDir(), "k.db"), nil)
+		sub := store.Subscription{Topic: "notify", Target: "ops"}
+		fill(b, s, sub, c.done, c.open, c.keys)
+		name := fmt.Sprintf("done=%d,open=%d,keys=%d", c.done, c.open, c.keys)
+		b.Run("heads/"+name, func(b *testing.B) {
+			for b.Loop() {
+				if heads, _, err := s.Heads(b.Context(), sub, 16); err != nil || len(heads) != min(c.keys, 16) {
+					b.Fatal(len(heads), err)
+				}
+			}
+		})
+		b.Run("subscribers/"+name, func(b *testing.B) {
+			for b.Loop() {
+				if list, err := s.Subscribers(b.Context(), sub.Topic); err != nil || list[0].Open != c.open {
+					b.Fatal(list, err)
+				}
+			}
+		})
+	}
+}
+
+func fill(b *testing.B, s *Store, sub store.Subscription, done, open, keys int) {
+	b.Helper()
+	if err := s.Subscribe(b.Context(), sub.Topic, sub.Target); err != nil {
+		b.Fatal(err)
+	}
+	err := s.write(context.Background(), "fill", func(tx writeTx) error {
+		for i := range done + open {
+			state, finished := "pending", int64(0)
+			if i < done {
+				state, finished = "done", store.Micros(time.Now())
+			}
+			_, err := tx.ExecContext(b.Context(), `
+				INSERT INTO outbox (topic, target, order_key, idempotency_id, payload, created, next_attempt, state, finished)
+				VALUES (?, ?, ?, ?, ?, 1, 1, ?, ?)`,
+				sub.Topic, sub.Target, fmt.Sprintf("key-%d", i%keys), fmt.Sprintf("%d-0123456789abcdef", i), make([]byte, 700), state, finished)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+}
