@@ -24,14 +24,13 @@ CREATE TABLE subscribers (
     PRIMARY KEY (topic, target)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX outbox_by_age ON outbox (finished) WHERE state IN ('done', 'terminal');
-CREATE INDEX outbox_terminal ON outbox (topic, target) WHERE state = 'terminal';
-
--- The state is in the index, or it would be read from each row. What is due is found by
--- way of the order keys, not of the time.
-DROP INDEX outbox_open;
+-- What is due is found by way of the order keys, not of the time. The state is in the
+-- index, or it would be read from each row.
 DROP INDEX outbox_due;
+DROP INDEX outbox_open;
 CREATE INDEX outbox_open ON outbox (topic, target, order_key, id, state) WHERE state IN ('pending', 'blocked');
+CREATE INDEX outbox_terminal ON outbox (topic, target) WHERE state = 'terminal';
+CREATE INDEX outbox_by_age ON outbox (finished) WHERE state IN ('done', 'terminal');
 
 -- Events up to this number may have been taken out of the history, by its retention.
 -- Their leaves stay.

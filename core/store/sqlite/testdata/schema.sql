@@ -4,7 +4,7 @@ migration 0002 0002_lifecycle.sql 039dd451e91da8ad15ddda4980cfb1b913165997bee4be
 
 migration 0003 0003_policies.sql 8fb1a74118737e130cbbde9e879842b4db910d5d1aaf9bcf46d2c16f1956a263
 
-migration 0004 0004_notices.sql ffa33f4d45b2cc65d6e5135429405c62a5f1195d8933d13d63d080a6e896f2bc
+migration 0004 0004_notices.sql 5f4036cd2b6ef995f2a57276edb1ac230cd1973f98d708677cc7caf3745f31ee
 
 CREATE INDEX events_by_key ON events (key)
 
