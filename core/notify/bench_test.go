@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,8 +25,14 @@ import (
 
 // TestMain draws a random number: in FIPS 140 mode the generator takes its seed from
 // how time passes, and in a bubble of synctest that stands still.
+//
+// The model takes long where the disk is slow: without flags it runs fewer times than
+// rapid would.
 func TestMain(m *testing.M) {
 	_, _ = rand.Read(make([]byte, 1))
+	if err := flag.Set("rapid.checks", "25"); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	if err := goleak.Find(); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -110,7 +110,7 @@ func TestKilled(t *testing.T) {
 			r := &receiver{}
 			p := &mortal{Outbox: b.open(), receiver: r, left: left}
 			n := b.notifier("p1", p, notify.Target{Name: "ops", Sender: p})
-			for range 3 {
+			for range 2 {
 				b.happen("payments")
 				b.happen("orders")
 			}

@@ -110,7 +110,7 @@ func TestModel(t *testing.T) {
 // TestSeveralProcesses: three processes deliver to one target that fails at random, and
 // come and go, cleanly or not, while things happen in all of them.
 func TestSeveralProcesses(t *testing.T) {
-	for seed := range uint64(8) {
+	for seed := range uint64(4) {
 		synctest.Test(t, func(t *testing.T) {
 			b := inBubble(t)
 			var mu sync.Mutex
