@@ -39,6 +39,7 @@ type File struct {
 	Data      []Data
 	Scheduler Scheduler
 	Serve     Serve
+	History   History
 }
 
 // Storage is the `storage` block.

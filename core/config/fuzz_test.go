@@ -22,7 +22,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("{\"a\": \"\\ud800\"}"))
 	f.Add([]byte("{\"provider\": {\"x\": {\"y\": [null, {\"address\": \"a\\nb${\"}]}}}"))
 	f.Add([]byte("provider \"x\" \"y\" {\n  address = <<EOT\n${env(\"A\")}"))
-	for _, test := range slices.Concat(badHCL, badRotation, badServe) {
+	for _, test := range slices.Concat(badHCL, badRotation, badServe, badHistory) {
 		f.Add([]byte(test.text + base))
 	}
 	schema := transit()

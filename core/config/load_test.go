@@ -189,6 +189,7 @@ func TestLoad(t *testing.T) {
 				},
 				Scheduler: Scheduler{Interval: time.Minute},
 				Serve:     Serve{Listen: "127.0.0.1:9187"},
+				History:   History{Persist: true, MaxEvents: 1000},
 			}
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("got  %+v\nwant %+v", got, want)

@@ -44,6 +44,7 @@ func newLoader(file *File, found *problems) *loader {
 	file.Plugins.Lock = filepath.Join(file.Dir, "plugins.lock")
 	file.Scheduler.Interval = defaultInterval
 	file.Serve.Listen = DefaultListen
+	file.History = History{Persist: true, MaxEvents: defaultMaxEvents}
 	return &loader{
 		decoder: decoder{evaluator: evaluator{dir: file.Dir}, found: found},
 		file:    file,
@@ -53,7 +54,7 @@ func newLoader(file *File, found *problems) *loader {
 
 // read takes in the blocks of one file.
 func (l *loader) read(body hcl.Body) {
-	top := scope{body: body, planned: []string{"history", "notify"}}
+	top := scope{body: body, planned: []string{"notify"}}
 	before := len(*l.found)
 	content := l.found.content(top, &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 		{Type: "storage", LabelNames: []string{"type"}},
@@ -63,6 +64,7 @@ func (l *loader) read(body hcl.Body) {
 		{Type: "data", LabelNames: []string{"type", "name"}},
 		{Type: "scheduler"},
 		{Type: "serve"},
+		{Type: "history"},
 	}})
 	l.unclear = l.unclear || len(*l.found) > before
 	for _, b := range content.Blocks {
@@ -81,6 +83,8 @@ func (l *loader) read(body hcl.Body) {
 			l.scheduler(b)
 		case "serve":
 			l.serve(b)
+		case "history":
+			l.history(b)
 		}
 	}
 }

@@ -35,7 +35,7 @@ const (
 // LogReader is the part of a store that History reads.
 type LogReader interface {
 	Log(ctx context.Context, f func(store.LogEntry) error) error
-	Root(ctx context.Context) (size uint64, root tlog.Hash, err error)
+	Extent(ctx context.Context) (history.Extent, error)
 }
 
 // History reads the whole log and makes its tree anew: whether an event is missing,
@@ -49,8 +49,8 @@ func History(ctx context.Context, r LogReader, now time.Time) ([]Finding, *rewra
 	}); err != nil {
 		return []Finding{historySequence.fail("", err.Error(), restore)}, nil
 	}
-	size, root, err := r.Root(ctx)
-	return append(e.whole(size, root, err), e.columnsFinding(), e.clock(now)), e.lineage
+	extent, err := r.Extent(ctx)
+	return append(e.whole(extent, err), e.columnsFinding(), e.clock(now)), e.lineage
 }
 
 type logExamination struct {
@@ -59,6 +59,10 @@ type logExamination struct {
 	last uint64
 	// gap is the first number that is missing, 0 if none is; after is the next there.
 	gap, after uint64
+	// taken counts the events of which only the leaf is left, and leafless is the first
+	// of which not even that is. pruning is what the history says about them.
+	taken, leafless uint64
+	pruning         history.Pruning
 	// misnumbered is the first event whose bytes have another number than its row.
 	misnumbered uint64
 	// edited are the events whose leaf in the tree is not that of their bytes.
@@ -90,6 +94,10 @@ func (e *logExamination) take(entry store.LogEntry) {
 	if e.gap == 0 {
 		e.compare(entry)
 	}
+	if entry.Bytes == nil {
+		e.taken++
+		return
+	}
 	event, err := history.Decode(entry.Bytes)
 	switch {
 	case errors.Is(err, history.ErrSchema):
@@ -105,6 +113,11 @@ func (e *logExamination) take(entry store.LogEntry) {
 	if column := firstDifference(event, entry.Columns); column != "" {
 		e.hidden = append(e.hidden, fmt.Sprintf("event %d has another %s", entry.Seq, column))
 	}
+	if event.Type == history.Pruned {
+		if e.pruning, err = history.ReadPruning(event); err != nil {
+			e.unread = append(e.unread, entry.Seq)
+		}
+	}
 	e.date(entry.Seq, event.Time)
 	e.lineage.Add(event)
 }
@@ -112,7 +125,19 @@ func (e *logExamination) take(entry store.LogEntry) {
 // compare looks whether the tree has what the bytes make. An edited leaf shows in
 // every hash above it, which says nothing new.
 func (e *logExamination) compare(entry store.LogEntry) {
-	want := e.tree.Append(entry.Bytes)
+	if e.leafless != 0 {
+		return // there is no tree to compare with any more
+	}
+	if entry.Bytes == nil && len(entry.Hashes) == 0 {
+		e.leafless = entry.Seq
+		return
+	}
+	var want []tlog.Hash
+	if entry.Bytes == nil {
+		want = e.tree.AppendLeaf(entry.Hashes[0])
+	} else {
+		want = e.tree.Append(entry.Bytes)
+	}
 	switch {
 	case len(entry.Hashes) == 0 || entry.Hashes[0] != want[0]:
 		e.edited = append(e.edited, entry.Seq)
@@ -151,7 +176,7 @@ func (e *logExamination) date(seq uint64, at time.Time) {
 }
 
 // whole says whether all events are there, and are those that the tree has.
-func (e *logExamination) whole(size uint64, root tlog.Hash, err error) []Finding {
+func (e *logExamination) whole(log history.Extent, err error) []Finding {
 	const who = "find out who changed the database; " + restore
 	switch {
 	case e.gap != 0:
@@ -161,22 +186,37 @@ func (e *logExamination) whole(size uint64, root tlog.Hash, err error) []Finding
 		}
 	case err != nil:
 		return []Finding{historySequence.ok("", "%s without a gap", count(e.last, "event")), historyTree.fail("", err.Error(), restore)}
-	case size != e.last:
+	case log.Size != e.last:
 		return []Finding{
-			historySequence.fail("", fmt.Sprintf("the store counts %s, and %d are there", count(size, "event"), e.last), who),
+			historySequence.fail("", fmt.Sprintf("the store counts %s, and %d are there", count(log.Size, "event"), e.last), who),
 			historyTree.skip("", "events are missing, or too many"),
 		}
-	case e.misnumbered != 0:
-		return []Finding{
-			historySequence.fail("", fmt.Sprintf("the bytes of event %d have another number", e.misnumbered), who), e.treeFinding(root, who),
-		}
 	default:
-		return []Finding{historySequence.ok("", "%s without a gap", count(size, "event")), e.treeFinding(root, who)}
+		return []Finding{e.sequence(log, who), e.treeFinding(log.Root, who)}
+	}
+}
+
+// sequence is about the numbers of a log without a gap, and about what retention has
+// taken from it. Who can delete an event cannot have it counted among those.
+func (e *logExamination) sequence(log history.Extent, who string) Finding {
+	switch {
+	case e.misnumbered != 0:
+		return historySequence.fail("", fmt.Sprintf("the bytes of event %d have another number", e.misnumbered), who)
+	case e.taken != e.pruning.Total:
+		return historySequence.fail("", fmt.Sprintf("%s without its bytes, and by the history retention has taken %d", count(e.taken, "event"), e.pruning.Total), who)
+	case log.Pruned != e.pruning.Through:
+		return historySequence.fail("", fmt.Sprintf("the store lets events up to %d be missing, and by the history retention has come to %d", log.Pruned, e.pruning.Through), who)
+	case e.taken > 0:
+		return historySequence.ok("", "%s without a gap; retention has taken %d of the first %d, and left their leaves", count(log.Size, "event"), e.taken, log.Pruned)
+	default:
+		return historySequence.ok("", "%s without a gap", count(log.Size, "event"))
 	}
 }
 
 func (e *logExamination) treeFinding(root tlog.Hash, who string) Finding {
 	switch {
+	case e.leafless != 0:
+		return historyTree.fail("", fmt.Sprintf("event %d was taken by retention, and its leaf is missing", e.leafless), who)
 	case len(e.edited) > 0:
 		return historyTree.fail("", fmt.Sprintf("the bytes of event %s do not make the leaf that the tree has: event or tree was edited", some(e.edited)), who)
 	case e.inner != 0:

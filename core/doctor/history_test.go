@@ -18,6 +18,7 @@ type logbook struct {
 	entries []store.LogEntry
 	hashes  []tlog.Hash
 	size    uint64
+	pruned  uint64
 	root    tlog.Hash
 	err     error
 	rootErr error
@@ -32,7 +33,9 @@ func (l *logbook) Log(_ context.Context, f func(store.LogEntry) error) error {
 	return l.err
 }
 
-func (l *logbook) Root(context.Context) (uint64, tlog.Hash, error) { return l.size, l.root, l.rootErr }
+func (l *logbook) Extent(context.Context) (history.Extent, error) {
+	return history.Extent{Size: l.size, Root: l.root, Pruned: l.pruned}, l.rootErr
+}
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 

@@ -65,6 +65,7 @@ const (
 	ConfigChange         Type = "config"
 	SigningKeyChanged    Type = "signing_key_changed"
 	Restored             Type = "restored"
+	Pruned               Type = "pruned"
 )
 
 // Types lists the closed set.
@@ -73,7 +74,7 @@ func Types() []Type {
 		Creation, Rotation, RotationFailed, Usage, StateChange, DestroyScheduled,
 		DestroyCanceled, Destroyed, Rewrapped, Reencrypted, KEKRotated,
 		KEKRotatedExternally, ProviderAdded, ProviderRetired, Degraded, Recovered,
-		Access, ConfigChange, SigningKeyChanged, Restored,
+		Access, ConfigChange, SigningKeyChanged, Restored, Pruned,
 	}
 }
 
@@ -178,8 +179,10 @@ type Query struct {
 	Type    Type
 	Reason  string
 	Actor   string
-	Since   time.Time // inclusive
-	Until   time.Time // exclusive
+	// Operation is the id that the events of one act share.
+	Operation string
+	Since     time.Time // inclusive
+	Until     time.Time // exclusive
 	// Before is the cursor: only events with a smaller seq.
 	Before uint64
 	// Limit is the most events to answer; 0 means DefaultLimit.

@@ -1,6 +1,8 @@
 package history
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -51,4 +53,42 @@ func Root(size uint64, stored tlog.HashReader) (tlog.Hash, error) {
 		return tlog.Hash{}, fmt.Errorf("history: root of %d events: %w", size, err)
 	}
 	return root, nil
+}
+
+// ErrNoEvent: no event has that number yet.
+var ErrNoEvent = errors.New("no such event")
+
+// Record is one event as the log has it, with the proof that it is part of it.
+type Record struct {
+	Seq uint64
+	// Bytes are the event as stored, nil where retention has taken them.
+	Bytes json.RawMessage
+	// Leaf is the one that the tree has.
+	Leaf tlog.Hash
+	// Size and Root are those of the whole log, and Proof leads from Leaf to Root.
+	Size  uint64
+	Root  tlog.Hash
+	Proof tlog.RecordProof
+}
+
+// Check verifies that the event, or the leaf that is left of it, is part of the log.
+func (r Record) Check() error {
+	if r.Bytes != nil && Leaf(r.Bytes) != r.Leaf {
+		return fmt.Errorf("history: the bytes of event %d do not make the leaf that the log has: event or tree was edited", r.Seq)
+	}
+	if err := tlog.CheckRecord(r.Proof, int64(r.Size), r.Root, int64(r.Seq)-1, r.Leaf); err != nil {
+		return fmt.Errorf("history: event %d is no part of the log with %d events and the root %v: %w", r.Seq, r.Size, r.Root, err)
+	}
+	return nil
+}
+
+// Extent is how much there is of a log.
+type Extent struct {
+	// Size counts every event that there ever was, and Root is the tree over them.
+	Size uint64
+	Root tlog.Hash
+	// Pruned is the highest number up to which events may be missing.
+	Pruned uint64
+	// Events are those that are there, and Bytes what they take up.
+	Events, Bytes uint64
 }

@@ -234,8 +234,8 @@ func TestTypes(t *testing.T) {
 		}
 		seen[typ] = true
 	}
-	if len(seen) != 20 {
-		t.Errorf("%d types, want 20", len(seen))
+	if len(seen) != 21 {
+		t.Errorf("%d types, want 21", len(seen))
 	}
 }
 

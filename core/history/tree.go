@@ -7,7 +7,7 @@ import (
 )
 
 // Tree is the Merkle tree of a log, made anew from the bytes of its events, to
-// compare what is stored with. The zero Tree is that of an empty log. It keeps no
+// compare what is stored with; from the leaf, where retention has taken the bytes. The zero Tree is that of an empty log. It keeps no
 // more than the right edge, so a log of any length goes through it.
 type Tree struct {
 	size uint64
@@ -17,8 +17,10 @@ type Tree struct {
 
 // Append adds the next event, and answers its leaf and each subtree that it
 // completes, as [Entry.Hashes] has them.
-func (t *Tree) Append(b []byte) []tlog.Hash {
-	h := Leaf(b)
+func (t *Tree) Append(b []byte) []tlog.Hash { return t.AppendLeaf(Leaf(b)) }
+
+// AppendLeaf is Append of an event of which only the leaf is left.
+func (t *Tree) AppendLeaf(h tlog.Hash) []tlog.Hash {
 	completed := []tlog.Hash{h}
 	for n := t.size; n&1 == 1; n >>= 1 {
 		last := len(t.edge) - 1

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/store"
@@ -35,7 +34,7 @@ type mention struct {
 
 // Add takes in an event.
 func (l *Lineage) Add(e history.Event) {
-	for kekID, version := range kekVersionsOf(e) {
+	for kekID, version := range e.KEKs() {
 		now := mention{e.Seq, version}
 		switch e.Type { //nolint:exhaustive // the others tell nothing of a KEK
 		case history.KEKRotated, history.KEKRotatedExternally:
@@ -89,23 +88,6 @@ func (m *Mover) lineage(ctx context.Context, kekID, version string) (last string
 		}
 	}
 	return last, known, nil
-}
-
-// kekVersionsOf answers which versions of which KEKs an event names.
-func kekVersionsOf(e history.Event) map[string]string {
-	versions := make(map[string]string)
-	note := func(kekID, version string) {
-		if kekID != "" && version != "" {
-			versions[kekID] = version
-		}
-	}
-	for name, id := range e.Details {
-		if p, ok := strings.CutPrefix(name, "kek_id."); ok {
-			note(id, e.Details["kek_version."+p])
-		}
-	}
-	note(e.Details[detailKEKID], e.KEKVersion)
-	return versions
 }
 
 // walk reads all events that a query selects, newest first.

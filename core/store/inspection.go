@@ -13,7 +13,8 @@ import (
 // LogEntry is an event as it lies in the store: its bytes, and what was written
 // beside them, which may have been changed since.
 type LogEntry struct {
-	Seq   uint64
+	Seq uint64
+	// Bytes are nil where there are none: retention may have taken them.
 	Bytes []byte
 	// Columns are what queries find the event by: its Key, Version, Type, Reason,
 	// Actor and Time.

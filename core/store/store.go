@@ -51,6 +51,7 @@ type Store interface {
 	Attempts
 	Events
 	Log
+	Retention
 	Outbox
 	Close() error
 }
@@ -280,4 +281,28 @@ const MaxEvents = 1000
 type Log interface {
 	// Root is the number of events and the tree hash over all of them.
 	Root(ctx context.Context) (size uint64, root tlog.Hash, err error)
+	// Extent is how much there is of the history.
+	Extent(ctx context.Context) (history.Extent, error)
+	// Record reads one event by its number, or what retention has left of it, with the
+	// proof that the log holds it. history.ErrNoEvent, ErrCorrupt.
+	Record(ctx context.Context, seq uint64) (history.Record, error)
+}
+
+// Retention takes old events out of the history.
+type Retention interface {
+	// Prune deletes the bytes of events that are older than p.Before. Their leaves stay
+	// in the tree. What stays are the newest event of each key, what a [history.Keeper]
+	// keeps, and whatever a subscriber of the feed has not passed yet. It goes in steps
+	// that hold up nobody for long; each puts an event of type history.Pruned into the
+	// history, unless earlier ones of that type are all that could go. Any number of
+	// processes may do it at once. It answers how many events went, also if it fails
+	// half way. ErrCorrupt if an event is not the one that the tree has: evidence is not
+	// deleted.
+	Prune(ctx context.Context, p Prune) (events uint64, err error)
+}
+
+// Prune says what may go, and who says so.
+type Prune struct {
+	Before           time.Time
+	Actor, Operation string
 }

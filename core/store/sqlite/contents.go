@@ -20,7 +20,7 @@ type reads interface {
 	Key(ctx context.Context, name string) (store.Key, error)
 	Intents(ctx context.Context) ([]store.Intent, error)
 	Events(ctx context.Context, q history.Query) (history.Page, error)
-	Root(ctx context.Context) (size uint64, root tlog.Hash, err error)
+	Extent(ctx context.Context) (history.Extent, error)
 	Schedulers(ctx context.Context) ([]store.SchedulerCheck, error)
 	Failing(ctx context.Context, names ...string) ([]store.PolicyCheck, error)
 }
@@ -32,41 +32,91 @@ type Contents struct {
 }
 
 // Log calls f for each event, the oldest first, until f fails, and answers its
-// error. All are of one snapshot.
+// error. All are of one snapshot. Of an event that retention may have taken there is
+// what the tree has.
 func (c *Contents) Log(ctx context.Context, f func(store.LogEntry) error) error {
 	var own error
 	err := c.store.read(ctx, "read log", func(tx *sql.Tx) error {
-		nodes, err := readNodes(ctx, tx)
-		if err != nil {
-			return err
+		l := logReader{f: func(e store.LogEntry) error {
+			own = f(e)
+			return own
+		}}
+		err := l.read(ctx, tx)
+		if own != nil {
+			return nil
 		}
-		defer nodes.rows.Close()
-		rows, err := tx.QueryContext(ctx, `SELECT seq, bytes, key, version, type, reason, actor, time FROM events ORDER BY seq`)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var e store.LogEntry
-			var at int64
-			err := rows.Scan(&e.Seq, &e.Bytes, &e.Columns.Key, &e.Columns.Version, (*string)(&e.Columns.Type), &e.Columns.Reason, &e.Columns.Actor, &at)
-			if err != nil {
-				return err
-			}
-			e.Columns.Time = store.FromMicros(at)
-			if e.Hashes, err = nodes.of(e.Seq); err != nil {
-				return err
-			}
-			if own = f(e); own != nil {
-				return nil
-			}
-		}
-		return rows.Err()
+		return err
 	})
 	if own != nil {
 		return own
 	}
 	return err
+}
+
+// logReader goes through events, and through the tree beside them.
+type logReader struct {
+	f     func(store.LogEntry) error
+	nodes *nodes
+	// next is the number after the last event, and pruned that up to which there may
+	// be none.
+	next, pruned uint64
+}
+
+func (l *logReader) read(ctx context.Context, tx *sql.Tx) (err error) {
+	l.next = 1
+	if err := tx.QueryRowContext(ctx, `SELECT min(log_pruned, log_size) FROM meta`).Scan(&l.pruned); err != nil {
+		return err
+	}
+	if l.nodes, err = readNodes(ctx, tx); err != nil {
+		return err
+	}
+	defer l.nodes.rows.Close()
+	rows, err := tx.QueryContext(ctx, `SELECT seq, bytes, key, version, type, reason, actor, time FROM events ORDER BY seq`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var e store.LogEntry
+		var at int64
+		err := rows.Scan(&e.Seq, &e.Bytes, &e.Columns.Key, &e.Columns.Version, (*string)(&e.Columns.Type), &e.Columns.Reason, &e.Columns.Actor, &at)
+		if err != nil {
+			return err
+		}
+		e.Columns.Time = store.FromMicros(at)
+		if e.Bytes == nil {
+			e.Bytes = []byte{} // nil is for what is not there
+		}
+		if err := l.taken(e.Seq); err != nil {
+			return err
+		}
+		if err := l.pass(e); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return l.taken(l.pruned + 1)
+}
+
+// taken passes on what is left of the events before one that is there. It ends with
+// the tree, whatever somebody wrote into meta.
+func (l *logReader) taken(before uint64) error {
+	for l.next < before && l.next <= l.pruned && l.nodes.more {
+		if err := l.pass(store.LogEntry{Seq: l.next}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *logReader) pass(e store.LogEntry) (err error) {
+	if e.Hashes, err = l.nodes.of(e.Seq); err != nil {
+		return err
+	}
+	l.next = e.Seq + 1
+	return l.f(e)
 }
 
 // nodes goes through the tree's hashes beside the events.

@@ -66,6 +66,7 @@ func eventFilter(q history.Query) (where string, args []any) {
 	add(q.Type != "", "type = ?", string(q.Type))
 	add(q.Reason != "", "reason = ?", q.Reason)
 	add(q.Actor != "", "actor = ?", q.Actor)
+	add(q.Operation != "", "instr(bytes, ?) > 0", operationText(q.Operation))
 	add(!q.Since.IsZero(), "time >= ?", store.Micros(q.Since))
 	add(!q.Until.IsZero(), "time < ?", store.Micros(q.Until))
 	add(q.Before != 0, "seq < ?", q.Before)
@@ -73,4 +74,11 @@ func eventFilter(q history.Query) (where string, args []any) {
 		return "", nil
 	}
 	return " WHERE " + strings.Join(terms, " AND "), args
+}
+
+// operationText is how an operation stands in the bytes of an event. There is no column
+// for it; no other field holds such a text, since its quotes would be escaped there.
+func operationText(operation string) []byte {
+	quoted, _ := json.Marshal(operation) // a string can be marshaled
+	return append([]byte(`"operation_id":`), quoted...)
 }

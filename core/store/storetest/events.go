@@ -47,7 +47,7 @@ func testEventFilters(s *suite) {
 	s.create("orders") // 2
 	s.clock.Advance(time.Second)
 	s.append("payments",
-		history.Event{Type: history.Rotation, Version: 2, Reason: "manual", Actor: "bob@host"}, // 3
+		history.Event{Type: history.Rotation, Version: 2, Reason: "manual", Actor: "bob@host", Operation: "op-rotate"}, // 3
 		history.Event{Type: history.Usage, Version: 2, Actor: "svc", Time: start.Add(-time.Hour)})
 	for name, c := range map[string]struct {
 		query history.Query
@@ -59,12 +59,14 @@ func testEventFilters(s *suite) {
 		"version":     {history.Query{Version: 2}, []uint64{4, 3}},
 		"type":        {history.Query{Type: history.Creation}, []uint64{2, 1}},
 		"reason":      {history.Query{Reason: "manual"}, []uint64{3}},
+		"operation":   {history.Query{Operation: "op-create"}, []uint64{2, 1}},
+		"part of one": {history.Query{Operation: "op"}, nil},
 		"actor":       {history.Query{Actor: "svc"}, []uint64{4}},
 		"since":       {history.Query{Since: start.Truncate(time.Microsecond).Add(time.Second)}, []uint64{3, 2}},
 		"until":       {history.Query{Until: start.Truncate(time.Microsecond).Add(time.Second)}, []uint64{4, 1}},
 		"before":      {history.Query{Before: 3}, []uint64{2, 1}},
 		"everything": {history.Query{
-			Key: "payments", Version: 2, Type: history.Rotation, Reason: "manual", Actor: "bob@host",
+			Key: "payments", Version: 2, Type: history.Rotation, Reason: "manual", Actor: "bob@host", Operation: "op-rotate",
 			Since: start, Until: start.Add(time.Minute), Before: 4, Limit: 9,
 		}, []uint64{3}},
 	} {

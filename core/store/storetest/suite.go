@@ -71,6 +71,13 @@ func Run(t *testing.T, open Open) {
 		"Sweep":                testSweep,
 		"RacingDeliverers":     testRacingDeliverers,
 		"Root":                 testRoot,
+		"Prune":                testPrune,
+		"PruneAgain":           testPruneAgain,
+		"PruneKeeps":           testPruneKeeps,
+		"PruneUnrouted":        testPruneUnrouted,
+		"PruneUnordered":       testPruneUnordered,
+		"PruneName":            testPruneName,
+		"RacingPrunes":         testRacingPrunes,
 		"RacingUpdates":        testRacingUpdates,
 	} {
 		t.Run(name, func(t *testing.T) {
