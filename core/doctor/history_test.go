@@ -153,6 +153,74 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// TestPrunedHistory: what retention took is no damage, and nothing else passes for it.
+func TestPrunedHistory(t *testing.T) {
+	const (
+		columns = "ok history.columns [] every event is found by what its bytes say\n"
+		clock   = "ok history.clock [] the newest event is of 2026-03-01T12:00:00Z\n"
+		find    = "  -> find out who changed the database; RESTORE\n"
+		kept    = "ok history.sequence [] 5 events without a gap; retention has taken 2 of the first 3, and left their leaves\n"
+	)
+	pruning := history.Pruning{Through: 3, Total: 2, Before: noon}
+	events := append(four(), pruning.Event(2))
+	take := func(l *logbook, seqs ...int) {
+		for _, seq := range seqs {
+			l.entries[seq-1].Bytes, l.entries[seq-1].Columns = nil, history.Event{}
+		}
+	}
+	tree := fmt.Sprintf("ok history.tree [] the events make the tree that is stored, root %v\n", written(t, events...).root)
+	for name, c := range map[string]struct {
+		change func(*logbook)
+		want   string
+	}{
+		"in order": {func(*logbook) {}, kept + tree + columns + clock},
+		"another in its place": { // which were taken shows nowhere; how many were does
+			func(l *logbook) { l.entries[1] = written(t, events...).entries[1]; take(l, 1) }, kept + tree + columns + clock,
+		},
+		"one more": {
+			func(l *logbook) { take(l, 2) },
+			"fail history.sequence [] 3 events without its bytes, and by the history retention has taken 2\n" + find + tree + columns + clock,
+		},
+		"one less": {
+			func(l *logbook) { l.entries[0] = written(t, events...).entries[0] },
+			"fail history.sequence [] 1 event without its bytes, and by the history retention has taken 2\n" + find + tree + columns + clock,
+		},
+		"limit raised": {
+			func(l *logbook) { l.pruned = 4 },
+			"fail history.sequence [] the store lets events up to 4 be missing, and by the history retention has come to 3\n" + find + tree + columns + clock,
+		},
+		"record edited": {
+			func(l *logbook) {
+				l.entries[4].Bytes = []byte(replaceOnce(t, string(l.entries[4].Bytes), `"total":"2"`, `"total":"3"`))
+				take(l, 2)
+			},
+			"ok history.sequence [] 5 events without a gap; retention has taken 3 of the first 3, and left their leaves\n" +
+				"fail history.tree [] the bytes of event 5 do not make the leaf that the tree has: event or tree was edited\n" + find + columns + clock,
+		},
+		"record gone": {
+			func(l *logbook) { l.entries[4].Bytes = []byte(replaceOnce(t, string(l.entries[4].Bytes), `"through"`, `"thruogh"`)) },
+			"fail history.sequence [] 2 events without its bytes, and by the history retention has taken 0\n" + find +
+				"fail history.tree [] the bytes of event 5 do not make the leaf that the tree has: event or tree was edited\n" + find +
+				"fail history.columns [] no event can be read in the bytes of event 5\n  -> RESTORE\n" + clock,
+		},
+		"leaf edited": {
+			func(l *logbook) { l.entries[0].Hashes = []tlog.Hash{{}} }, kept +
+				"fail history.tree [] the tree was edited: a hash that event 2 completes is not that of the events below it\n" + find + columns + clock,
+		},
+		"leaf gone": {
+			func(l *logbook) { l.entries[2].Hashes = nil }, kept +
+				"fail history.tree [] event 3 was taken by retention, and its leaf is missing\n" + find + columns + clock,
+		},
+	} {
+		l := written(t, events...)
+		take(l, 1, 3)
+		l.pruned = 3
+		c.change(l)
+		findings, _ := History(t.Context(), l, noon)
+		expect(t, name, findings, c.want)
+	}
+}
+
 func hidden(event int, column string) string {
 	return fmt.Sprintf("fail history.columns [] event %d has another %s than its bytes, so it hides from some who look for it (1 event like this)\n", event, column)
 }

@@ -16,9 +16,9 @@ import (
 const (
 	// pruneScan is how many events that may go are looked for before they do.
 	pruneScan = 10_000
-	// pruneBatch is how many go in one transaction: the write lock is held for some
+	// pruneStep is how many go in one transaction: the write lock is held for some
 	// milliseconds.
-	pruneBatch = 500
+	pruneStep = 500
 )
 
 // Prune takes old events out of the history.
@@ -29,7 +29,7 @@ func (s *Store) Prune(ctx context.Context, p store.Prune) (events uint64, err er
 			return events, err
 		}
 		for len(found) > 0 {
-			batch := found[:min(len(found), pruneBatch)]
+			batch := found[:min(len(found), s.pruneStep)]
 			found = found[len(batch):]
 			n, err := s.pruneBatch(ctx, p, batch)
 			events += n

@@ -38,6 +38,8 @@ type Store struct {
 	reader     *sql.DB
 	// patience is how long a write waits for another process.
 	patience time.Duration
+	// pruneStep is how many events go out of the history in one transaction.
+	pruneStep int
 }
 
 var _ store.Store = (*Store)(nil)
@@ -48,7 +50,7 @@ var _ store.Store = (*Store)(nil)
 // store.ErrForeign, store.ErrCorrupt and store.ErrSchema say why a file is
 // refused.
 func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
-	s := &Store{now: cfg.Now, patience: busyTimeout}
+	s := &Store{now: cfg.Now, patience: busyTimeout, pruneStep: pruneStep}
 	if s.now == nil {
 		s.now = time.Now
 	}
