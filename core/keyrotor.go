@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -24,6 +25,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/catalog"
 	"github.com/keyrotor/keyrotor/core/config"
 	"github.com/keyrotor/keyrotor/core/engine"
+	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/rewrap"
 	"github.com/keyrotor/keyrotor/core/rotation"
@@ -86,6 +88,10 @@ type Keyrotor struct {
 	store *sqlite.Store
 	mover *rewrap.Mover
 	actor string
+
+	// recent has the newest events; reading is held by whoever brings it up to date.
+	recent  *history.Recent
+	reading sync.Mutex
 }
 
 // Open reads the config file, opens the store and builds the engine. It calls no key
@@ -119,6 +125,7 @@ func (o Opener) Open(ctx context.Context, path string) (kr *Keyrotor, err error)
 	if err != nil {
 		return kr, err
 	}
+	kr.recent = history.NewRecent(kr.Config.History.MaxEvents)
 	if kr.Scheduler, err = kr.newScheduler(); err != nil {
 		return kr, err
 	}

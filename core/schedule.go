@@ -16,6 +16,7 @@ func (kr *Keyrotor) newScheduler() (*scheduler.Scheduler, error) {
 	s, err := scheduler.New(scheduler.Config{
 		Store: kr.store, Owner: rotation.CurrentOwner().String(), Interval: cmp.Or(kr.opener.Interval, kr.Config.Scheduler.Interval),
 		Clock: kr.opener.Clock, Log: kr.opener.Log, OnOutcome: kr.opener.OnOutcome,
+		Alongside: kr.tendHistory,
 		Rotate: func(ctx context.Context, r scheduler.Rotation) (uint32, error) {
 			result, err := kr.RotateDue(ctx, r.Key, r.Version, r.Reason, r.Due)
 			return result.Primary, err

@@ -35,6 +35,9 @@ func (s *Scheduler) Start() error {
 	s.running = &run{cancel: cancel, abort: abort, done: make(chan struct{}), first: make(chan error, 1), ctx: rotations}
 	s.status.start(s.Clock.Now())
 	go s.loop(checks, s.running)
+	if s.Alongside != nil {
+		s.running.tasks.Go(func() { s.Alongside(checks) })
+	}
 	return nil
 }
 

@@ -60,6 +60,9 @@ type Config struct {
 	Log *slog.Logger
 	// OnOutcome, if set, hears of each rotation that was tried. It must not block.
 	OnOutcome func(Outcome)
+	// Alongside, if set, is what else the process does from Start to Stop, which ends
+	// its context and waits for it.
+	Alongside func(ctx context.Context)
 }
 
 // Outcome is what became of a rotation.
