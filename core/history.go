@@ -131,3 +131,10 @@ func (kr *Keyrotor) HistoryRecord(ctx context.Context, seq uint64) (history.Reco
 func (kr *Keyrotor) HistoryExtent(ctx context.Context) (history.Extent, error) {
 	return kr.store.Extent(ctx)
 }
+
+// HistoryStats counts the events that a query selects, whatever its Limit.
+func (kr *Keyrotor) HistoryStats(ctx context.Context, q history.Query) (history.Stats, error) {
+	var s history.Stats
+	err := history.Walk(ctx, kr.History, q, s.Add)
+	return s, err
+}

@@ -38,6 +38,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"hold":  hold,
 		"debug": debug,
 		"past":  past,
+		"prune": prune,
 		"tty":   onTerminal,
 	}
 }
@@ -226,4 +227,17 @@ func past(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	_, err = d.Schedule(ctx, args[0], uint32(version), time.Hour, "")
 	ts.Check(errors.Join(err, e.Close(ctx), s.Close()))
+}
+
+// prune takes out of the history of the folder "keys" whatever may go, as the retention
+// of a daemon does.
+func prune(ts *testscript.TestScript, _ bool, _ []string) {
+	ctx := context.Background()
+	s, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(ts.MkAbs("keys"), "keyrotor.db")})
+	ts.Check(err)
+	n, err := s.Prune(ctx, store.Prune{Before: time.Now(), Actor: "daemon@host", Operation: "op-prune"})
+	ts.Check(errors.Join(err, s.Close()))
+	if n == 0 {
+		ts.Fatalf("nothing was pruned")
+	}
 }

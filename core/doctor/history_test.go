@@ -198,7 +198,9 @@ func TestPrunedHistory(t *testing.T) {
 				"fail history.tree [] the bytes of event 5 do not make the leaf that the tree has: event or tree was edited\n" + find + columns + clock,
 		},
 		"record gone": {
-			func(l *logbook) { l.entries[4].Bytes = []byte(replaceOnce(t, string(l.entries[4].Bytes), `"through"`, `"thruogh"`)) },
+			func(l *logbook) {
+				l.entries[4].Bytes = []byte(replaceOnce(t, string(l.entries[4].Bytes), `"through"`, `"thruogh"`))
+			},
 			"fail history.sequence [] 2 events without its bytes, and by the history retention has taken 0\n" + find +
 				"fail history.tree [] the bytes of event 5 do not make the leaf that the tree has: event or tree was edited\n" + find +
 				"fail history.columns [] no event can be read in the bytes of event 5\n  -> RESTORE\n" + clock,

@@ -191,7 +191,7 @@ func (b *bench) wrapsAre(t *testing.T, name string, want ...string) {
 func (b *bench) events(t *testing.T) []history.Event {
 	t.Helper()
 	var events []history.Event
-	err := b.mover.walk(t.Context(), history.Query{}, func(e history.Event) {
+	err := history.Walk(t.Context(), b.mover.Store.Events, history.Query{}, func(e history.Event) {
 		if e.Type != history.Creation && e.Type != history.Rotation {
 			events = append(events, e)
 		}

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/keyrotor/keyrotor/core/history"
-	"github.com/keyrotor/keyrotor/core/store"
 )
 
 // The names of details in this package's events; they are final. The creation of a
@@ -79,7 +78,7 @@ func (m *Mover) lineage(ctx context.Context, kekID, version string) (last string
 	var l Lineage
 	for _, types := range [][]history.Type{{history.KEKRotated, history.KEKRotatedExternally}, {history.Creation, history.ProviderAdded}} {
 		for _, t := range types {
-			if err := m.walk(ctx, history.Query{Type: t}, l.Add); err != nil {
+			if err := history.Walk(ctx, m.Store.Events, history.Query{Type: t}, l.Add); err != nil {
 				return "", false, err
 			}
 		}
@@ -88,26 +87,4 @@ func (m *Mover) lineage(ctx context.Context, kekID, version string) (last string
 		}
 	}
 	return last, known, nil
-}
-
-// walk reads all events that a query selects, newest first.
-func (m *Mover) walk(ctx context.Context, q history.Query, f func(history.Event)) error {
-	q.Limit = store.MaxEvents
-	for {
-		page, err := m.Store.Events(ctx, q)
-		if err != nil {
-			return err
-		}
-		for _, raw := range page.Events {
-			e, err := history.Decode(raw)
-			if err != nil {
-				return err
-			}
-			f(e)
-		}
-		if page.Next == 0 {
-			return nil
-		}
-		q.Before = page.Next
-	}
 }

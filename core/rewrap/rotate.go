@@ -238,7 +238,7 @@ func (op *kekOperation) record(ctx context.Context, primary string) error {
 
 // recorded reports whether the history holds this rotation already.
 func (op *kekOperation) recorded(ctx context.Context) (found bool, err error) {
-	err = op.walk(ctx, history.Query{Type: history.KEKRotated}, func(e history.Event) {
+	err = history.Walk(ctx, op.Store.Events, history.Query{Type: history.KEKRotated}, func(e history.Event) {
 		found = found || e.Operation == op.claim.Operation
 	})
 	return found, err

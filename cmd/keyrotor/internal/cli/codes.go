@@ -12,6 +12,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/catalog"
 	"github.com/keyrotor/keyrotor/core/destruction"
 	"github.com/keyrotor/keyrotor/core/draft"
+	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/rewrap"
@@ -68,6 +69,7 @@ func codes() []code {
 		{"invalid_name", is(keyring.ErrInvalidName), "no key may have this name"},
 		{"unknown_key", is(keyring.ErrUnknownKey), "the store has no such key"},
 		{"unknown_version", is(keyring.ErrUnknownVersion), "the key has no such version"},
+		{"unknown_event", is(history.ErrNoEvent), "the history has no such event"},
 		{"key_exists", is(store.ErrKeyExists), "the name is taken, now or in the past"},
 		{"restored", is(rotation.ErrRestored), "the key came out of a backup; run 'keyrotor recover'"},
 		{"no_primary", is(keyring.ErrNoPrimary), "the key has no version that encrypts"},

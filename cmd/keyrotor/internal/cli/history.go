@@ -19,10 +19,12 @@ import (
 
 func (a *app) historyCommand() *cobra.Command {
 	return a.group(&cobra.Command{
-		Use:     "history",
-		Short:   "Read what happened to the keys",
-		Example: `  keyrotor history list --key payments`,
-	}, a.historyList())
+		Use:   "history",
+		Short: "Read what happened to the keys",
+		Example: `  keyrotor history list --key payments
+  keyrotor history show 42
+  keyrotor history stats --since 30d`,
+	}, a.historyList(), a.historyShow(), a.historyStats())
 }
 
 func (a *app) historyList() *cobra.Command {
@@ -70,6 +72,7 @@ A REASON is one of
 	flags.Var(&eventType, "type", "events of this `TYPE`")
 	flags.Var(&reason, "reason", "events with this `REASON`")
 	flags.StringVar(&q.Actor, "actor", "", "events by this actor (`USER@HOST`)")
+	flags.StringVar(&q.Operation, "operation", "", "events of this operation (`ID`)")
 	flags.Var(&since, "since", "events from this time on")
 	flags.Var(&until, "until", "events before this time")
 	flags.IntVar(&q.Limit, "limit", history.DefaultLimit, "list at most `N` events")
@@ -133,18 +136,23 @@ func (a *app) showHistory(page history.Page) error {
 	return nil
 }
 
-func eventRow(e history.Event) []string {
-	version := ""
+// versions says which version an event is about, or between which it changed.
+func versions(e history.Event) string {
 	switch {
 	case e.PreviousVersion > 0:
-		version = fmt.Sprintf("v%d to v%d", e.PreviousVersion, e.Version)
+		return fmt.Sprintf("v%d to v%d", e.PreviousVersion, e.Version)
 	case e.Version > 0:
-		version = keyring.VersionLabel(e.Version)
+		return keyring.VersionLabel(e.Version)
+	default:
+		return ""
 	}
+}
+
+func eventRow(e history.Event) []string {
 	remarks := []string{what(e), e.Note}
 	remarks = slices.DeleteFunc(remarks, func(s string) bool { return s == "" })
 	return []string{
-		strconv.FormatUint(e.Seq, 10), timeText(e.Time), string(e.Type), dash(e.Key), dash(version),
+		strconv.FormatUint(e.Seq, 10), timeText(e.Time), string(e.Type), dash(e.Key), dash(versions(e)),
 		dash(e.Reason), e.Actor, strings.Join(remarks, "; "),
 	}
 }
@@ -160,6 +168,8 @@ func what(e history.Event) string {
 		return e.Details["from"] + " to " + e.Details["to"]
 	case e.Details["due"] != "" && e.Type == history.DestroyScheduled:
 		return "due " + e.Details["due"]
+	case e.Type == history.Pruned:
+		return fmt.Sprintf("%d of the first %s events taken out", e.Count, e.Details["through"])
 	case e.Details["forced"] != "":
 		return "forced"
 	default:

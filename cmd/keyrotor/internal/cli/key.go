@@ -80,15 +80,27 @@ func (a *app) keyList() *cobra.Command {
 }
 
 func (a *app) keyShow() *cobra.Command {
-	return &cobra.Command{
+	var version uint32
+	cmd := &cobra.Command{
 		Use:   "show NAME",
 		Short: "Show a key, its versions and their wraps",
+		Long: `Show a key, its versions and their wraps. With --version, show everything about one
+version: its dates, what it can be used for, its uses, its wraps, and the events of the
+history that are about it, the newest first.`,
 		Example: `  keyrotor key show payments
+  keyrotor key show payments --version 3
   keyrotor key show payments -o json | jq .primary`,
 		Args:              takes(1, 1),
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withKeyrotor(cmd, func(ctx context.Context, kr *core.Keyrotor) error {
+				if cmd.Flags().Changed("version") {
+					info, err := kr.VersionInfo(ctx, args[0], version)
+					if err != nil {
+						return err
+					}
+					return a.showVersion(info)
+				}
 				key, err := kr.Describe(ctx, args[0])
 				if err != nil {
 					return err
@@ -97,6 +109,11 @@ func (a *app) keyShow() *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().Uint32Var(&version, "version", 0, "show this version (`NUMBER`)")
+	completeFlag(cmd, "version", func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		return unless(len(args) != 1, a.versionNames(cmd.Context(), args))
+	})
+	return cmd
 }
 
 func (a *app) keyRotate() *cobra.Command {

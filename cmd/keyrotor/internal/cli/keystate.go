@@ -213,7 +213,15 @@ func (a *app) completeVersion(cmd *cobra.Command, args []string, typed string) (
 	if len(args) == 0 {
 		return a.completeKey(cmd, args, typed)
 	}
-	versions := a.askKeyrotor(cmd.Context(), func(ctx context.Context, kr *core.Keyrotor) ([]string, error) {
+	return unless(len(args) > 1, a.versionNames(cmd.Context(), args))
+}
+
+// versionNames lists the versions of the key that is the first argument, if there is one.
+func (a *app) versionNames(ctx context.Context, args []string) []string {
+	if len(args) == 0 {
+		return nil
+	}
+	return a.askKeyrotor(ctx, func(ctx context.Context, kr *core.Keyrotor) ([]string, error) {
 		key, err := kr.Describe(ctx, args[0])
 		var names []string
 		for _, v := range slices.Backward(key.Versions) {
@@ -221,5 +229,4 @@ func (a *app) completeVersion(cmd *cobra.Command, args []string, typed string) (
 		}
 		return names, err
 	})
-	return unless(len(args) > 1, versions)
 }

@@ -112,14 +112,18 @@ func viewKey(key store.Key) keyView {
 		Versions: make([]versionView, 0, len(key.Versions)),
 	}
 	for _, v := range slices.Backward(key.Versions) {
-		view.Versions = append(view.Versions, versionView{
-			Version: v.Number, Label: v.Label, State: v.State, Primary: v.Number == key.Primary,
-			Algorithm: v.Algorithm, Created: v.Created.UTC(), Activated: v.Activated.UTC(),
-			StateChanged: v.StateChanged.UTC(), Reason: v.Reason, Uses: key.Uses[v.Number],
-			KCV: v.KCV.String(), Wraps: viewWraps(v.Wraps),
-		})
+		view.Versions = append(view.Versions, viewVersion(&v, v.Number == key.Primary, key.Uses[v.Number]))
 	}
 	return view
+}
+
+func viewVersion(v *keyring.Version, primary bool, uses uint64) versionView {
+	return versionView{
+		Version: v.Number, Label: v.Label, State: v.State, Primary: primary,
+		Algorithm: v.Algorithm, Created: v.Created.UTC(), Activated: v.Activated.UTC(),
+		StateChanged: v.StateChanged.UTC(), Reason: v.Reason, Uses: uses,
+		KCV: v.KCV.String(), Wraps: viewWraps(v.Wraps),
+	}
 }
 
 func (a *app) keyCreated(key store.Key) error {
