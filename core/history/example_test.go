@@ -49,3 +49,44 @@ func ExampleTree() {
 	fmt.Println(tree.Size(), tree.Root())
 	// Output: 1 2 1 3 PELZNvf3fr/Ebv9rOaeZ34BCImZwl8WhMYL4PvfBDfk=
 }
+
+// The newest events, without a store.
+func ExampleRecent() {
+	recent := history.NewRecent(2)
+	for _, event := range []string{
+		`{"schema":1,"seq":1,"type":"creation","key":"payments"}`,
+		`{"schema":1,"seq":2,"type":"creation","key":"orders"}`,
+		`{"schema":1,"seq":3,"type":"rotation","key":"payments"}`,
+	} {
+		if err := recent.Add([]byte(event)); err != nil {
+			panic(err)
+		}
+	}
+	page, err := recent.Events(history.Query{Key: "payments"})
+	if err != nil {
+		panic(err)
+	}
+	for _, event := range page.Events {
+		fmt.Printf("%s\n", event)
+	}
+	// Output: {"schema":1,"seq":3,"type":"rotation","key":"payments"}
+}
+
+// Retention asks of each event, the oldest first, whether something is built upon it.
+func ExampleKeeper() {
+	wrapped := map[string]string{"kek_id.local": "kek/1", "kek_version.local": "1"}
+	var keeper history.Keeper
+	for _, e := range []history.Event{
+		{Type: history.Creation, Version: 1, Details: wrapped}, // names its key-encryption key first
+		{Type: history.Creation, Version: 2, Details: wrapped},
+		{Type: history.Rotation, Version: 2},
+		{Type: history.Destroyed, Version: 1}, // its receipt is written from it
+	} {
+		fmt.Println(e.Type, e.Version, keeper.Keeps(e))
+	}
+	// Output:
+	// creation 1 true
+	// creation 2 false
+	// rotation 2 false
+	// destroyed 1 true
+}
