@@ -137,3 +137,77 @@ func ExampleSetup_Policies() {
 	}
 	// Output: hard_limit false
 }
+
+// Everything about one version of a key.
+func ExampleKeyrotor_VersionInfo() {
+	ctx := context.Background()
+	kr, err := core.Open(ctx, configPath)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer kr.Close()
+	info, err := kr.VersionInfo(ctx, "payments", 1)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(info.Label, info.State, info.Reason, info.Encrypts, info.Decrypts, info.Wraps[0].Provider, info.Events[0].Type)
+	// Output: v1 active initial true true local creation
+}
+
+// The versions under which values can be read, the primary first.
+func ExampleKeyrotor_ActiveVersions() {
+	ctx := context.Background()
+	kr, err := core.Open(ctx, configPath)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer kr.Close()
+	versions, err := kr.ActiveVersions(ctx, "payments")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, v := range versions {
+		fmt.Println(v.Number, v.State, v.Primary)
+	}
+	// Output: 1 active true
+}
+
+// The newest events from memory, which need no store once they are there.
+func ExampleKeyrotor_RecentEvents() {
+	ctx := context.Background()
+	kr, err := core.Open(ctx, configPath)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer kr.Close()
+	page, err := kr.RecentEvents(ctx, history.Query{Key: "payments", Type: history.Creation})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(page.Events))
+	// Output: 1
+}
+
+// An auditor's question: is this event part of the log, as it was written?
+func ExampleKeyrotor_HistoryRecord() {
+	ctx := context.Background()
+	kr, err := core.Open(ctx, configPath)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer kr.Close()
+	record, err := kr.HistoryRecord(ctx, 1)
+	if err != nil {
+		log.Fatal(err)
+	}
+	stats, err := kr.HistoryStats(ctx, history.Query{Key: "payments"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	extent, err := kr.HistoryExtent(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(record.Check(), stats.Types[history.Creation], extent.Root == record.Root)
+	// Output: <nil> 1 true
+}

@@ -126,3 +126,32 @@ type readOnly struct{ store.Policies }
 func (readOnly) RecordChecks(context.Context, store.SchedulerCheck, []store.PolicyCheck) error {
 	return store.ErrReadOnly
 }
+
+// TestAlongside: what runs beside the checks begins and ends with them.
+func TestAlongside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		began, ended := 0, 0
+		p := b.process(func(c *scheduler.Config) {
+			c.Alongside = func(ctx context.Context) {
+				began++
+				<-ctx.Done()
+				time.Sleep(time.Second) // it ends as soon as it can
+				ended++
+			}
+		})
+		for run := range 2 {
+			p.start(b)
+			synctest.Wait()
+			if began != run+1 || ended != run {
+				t.Errorf("run %d: it began %d times and ended %d times", run, began, ended)
+			}
+			if err := p.Stop(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if ended != run+1 {
+				t.Errorf("run %d: stopped before it ended", run)
+			}
+		}
+	})
+}

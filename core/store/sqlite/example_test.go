@@ -121,3 +121,37 @@ func ExampleInspect() {
 	// 0 <nil>
 	// true
 }
+
+// Old events go, and the tree over all of them stays what it was.
+func ExampleStore_Prune() {
+	dir, err := os.MkdirTemp("", "keyrotor")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+
+	ctx := context.Background()
+	s, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(dir, "keyrotor.db")})
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = s.Close() }()
+
+	lastYear := time.Now().AddDate(-1, 0, 0)
+	err = s.Append(ctx, nil, []history.Event{
+		{Type: history.Degraded, Provider: "prod", Time: lastYear}, {Type: history.Recovered, Provider: "prod", Time: lastYear},
+	})
+	if err != nil {
+		panic(err)
+	}
+	gone, err := s.Prune(ctx, store.Prune{Before: time.Now().AddDate(0, -1, 0), Actor: "svc"})
+	if err != nil {
+		panic(err)
+	}
+	record, err := s.Record(ctx, 2)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(gone, "gone; of event 2", record.Bytes == nil, record.Check())
+	// Output: 2 gone; of event 2 true <nil>
+}
