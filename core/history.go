@@ -58,27 +58,38 @@ func (kr *Keyrotor) pruneEvery() time.Duration {
 	}
 }
 
-// prune takes out of the history what is older than the config wants. Any number of
-// processes may do so: what is gone already is nobody's business any more. What fails is
-// tried again at the next time.
+// prune is PruneHistory on the scheduler's behalf. What fails is tried again at the next
+// time.
 func (kr *Keyrotor) prune(ctx context.Context) {
-	keep := kr.Config.History.Retention
-	if !kr.Config.History.Persist {
-		keep = forgetAfter
-	}
-	now := kr.Scheduler.Clock.Now()
-	err := kr.store.Sweep(ctx, time.Time{}, now.Add(-unseen))
-	var n uint64
-	if err == nil {
-		n, err = kr.store.Prune(ctx, store.Prune{Before: now.Add(-keep), Actor: kr.actor, Operation: uuid.NewString()})
-	}
-	log := kr.Scheduler.Log.With("events", n, "keep", keep.String())
+	n, err := kr.PruneHistory(ctx)
+	log := kr.Scheduler.Log.With("events", n)
 	switch {
 	case err != nil && ctx.Err() == nil:
 		log.Warn("history not pruned as far as it should be", "error", err)
 	case n > 0:
 		log.Info("history pruned")
 	}
+}
+
+// PruneHistory takes out of the history what is older than the config's history block
+// wants, and answers how many events went. A process whose scheduler runs does so by
+// itself. Any number of processes may: what is gone already is nobody's business any more.
+func (kr *Keyrotor) PruneHistory(ctx context.Context) (uint64, error) {
+	keep := kr.Config.History.Retention
+	switch {
+	case !kr.Config.History.Persist:
+		keep = forgetAfter
+	case keep == 0:
+		return 0, nil
+	}
+	now, err := kr.store.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := kr.store.Sweep(ctx, time.Time{}, now.Add(-unseen)); err != nil {
+		return 0, err
+	}
+	return kr.store.Prune(ctx, store.Prune{Before: now.Add(-keep), Actor: kr.actor, Operation: uuid.NewString()})
 }
 
 // RecentEvents answers events as History does, from this process's memory: of the

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -23,14 +24,16 @@ const (
 
 // Prune takes old events out of the history.
 func (s *Store) Prune(ctx context.Context, p store.Prune) (events uint64, err error) {
+	last, err := s.lastOld(ctx, p.Before)
+	if err != nil {
+		return 0, err
+	}
 	for {
-		found, err := s.prunable(ctx, p)
+		found, err := s.prunable(ctx, p, last)
 		if err != nil || len(found) == 0 {
 			return events, err
 		}
-		for len(found) > 0 {
-			batch := found[:min(len(found), s.pruneStep)]
-			found = found[len(batch):]
+		for batch := range slices.Chunk(found, s.pruneStep) {
 			n, err := s.pruneBatch(ctx, p, batch)
 			events += n
 			if err != nil {
@@ -40,34 +43,44 @@ func (s *Store) Prune(ctx context.Context, p store.Prune) (events uint64, err er
 	}
 }
 
-// prunable answers the numbers of the first events that may go, none if only events
-// that tell of earlier pruning may: they would be replaced by another one for ever.
+// lastOld is the number of the last event that is old enough and that every subscriber
+// has passed, 0 if there is none.
+func (s *Store) lastOld(ctx context.Context, before time.Time) (last uint64, err error) {
+	err = s.read(ctx, "look for old events", func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `
+			SELECT min(coalesce((SELECT max(seq) FROM events WHERE time < ?), 0), coalesce((SELECT min(event) FROM subscribers), log_size))
+			FROM meta`, store.Micros(before)).Scan(&last)
+	})
+	return last, err
+}
+
+// prunable answers the numbers of the first events up to last that may go, none if only
+// events that tell of earlier pruning may: they would be replaced by another one for ever.
 //
 // It reads a snapshot, so that nobody waits for it. What it finds may go later, too: an
 // event that is not the newest of its key never becomes it, a subscriber does not go
 // back, and what a keeper goes by stays in place.
-func (s *Store) prunable(ctx context.Context, p store.Prune) ([]uint64, error) {
+func (s *Store) prunable(ctx context.Context, p store.Prune, last uint64) ([]uint64, error) {
 	var found []uint64
 	var worth bool
 	err := s.read(ctx, "look for old events", func(tx *sql.Tx) error {
-		found, worth = nil, false
-		newest, err := newestOfKeys(ctx, tx)
-		if err != nil {
-			return err
-		}
-		last, err := lastOld(ctx, tx, p.Before)
-		if err != nil {
-			return err
-		}
 		var keeper history.Keeper
-		return pastEvents(ctx, tx, last, func(seq uint64, e history.Event) (more bool) {
-			keeps := keeper.Keeps(e)
-			if keeps || !e.Time.Before(p.Before) || newest[e.Key] == seq {
-				return true
+		newest := make(map[string]uint64)
+		return pastEvents(ctx, tx, last, func(seq uint64, e history.Event) (more bool, err error) {
+			if keeper.Keeps(e) || !e.Time.Before(p.Before) {
+				return true, nil
+			}
+			if _, known := newest[e.Key]; !known && e.Key != "" {
+				if newest[e.Key], err = newestOfKey(ctx, tx, e.Key); err != nil {
+					return false, err
+				}
+			}
+			if newest[e.Key] == seq {
+				return true, nil
 			}
 			found = append(found, seq)
 			worth = worth || e.Type != history.Pruned
-			return len(found) < pruneScan || !worth
+			return len(found) < pruneScan || !worth, nil
 		})
 	})
 	if err != nil || !worth {
@@ -76,39 +89,16 @@ func (s *Store) prunable(ctx context.Context, p store.Prune) ([]uint64, error) {
 	return found, nil
 }
 
-// lastOld is the number of the last event that is old enough and that every subscriber
-// has passed, 0 if there is none.
-func lastOld(ctx context.Context, tx *sql.Tx, before time.Time) (uint64, error) {
-	var last uint64
-	err := tx.QueryRowContext(ctx, `
-		SELECT min(coalesce((SELECT max(seq) FROM events WHERE time < ?), 0), coalesce((SELECT min(event) FROM subscribers), log_size)) FROM meta`,
-		store.Micros(before)).Scan(&last)
-	return last, err
-}
-
-// newestOfKeys answers the number of the newest event of each key: what its record is
-// compared with, and what keeps its name from being used again.
-func newestOfKeys(ctx context.Context, tx *sql.Tx) (map[string]uint64, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT key, max(seq) FROM events WHERE key <> '' GROUP BY key`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	newest := make(map[string]uint64)
-	for rows.Next() {
-		var key string
-		var seq uint64
-		if err := rows.Scan(&key, &seq); err != nil {
-			return nil, err
-		}
-		newest[key] = seq
-	}
-	return newest, rows.Err()
+// newestOfKey is the number of a key's newest event: its record is compared with it, and
+// it keeps the name from being used again.
+func newestOfKey(ctx context.Context, db querier, key string) (seq uint64, err error) {
+	err = db.QueryRowContext(ctx, `SELECT max(seq) FROM events WHERE key = ?`, key).Scan(&seq)
+	return seq, err
 }
 
 // pastEvents calls f for each event up to a number, the oldest first, as long as it
 // wants more. store.ErrCorrupt if one is not the one that the tree has.
-func pastEvents(ctx context.Context, tx *sql.Tx, through uint64, f func(seq uint64, e history.Event) (more bool)) error {
+func pastEvents(ctx context.Context, tx *sql.Tx, through uint64, f func(seq uint64, e history.Event) (more bool, err error)) error {
 	rows, err := tx.QueryContext(ctx, `SELECT seq, bytes, key FROM events WHERE seq <= ? ORDER BY seq`, through)
 	if err != nil {
 		return err
@@ -136,8 +126,8 @@ func pastEvents(ctx context.Context, tx *sql.Tx, through uint64, f func(seq uint
 		if leaf[0] != history.Leaf(b) || e.Seq != seq || e.Key != key {
 			return damaged("event %d is not the one that the history's tree has: nothing is pruned; `keyrotor doctor` says more", seq)
 		}
-		if !f(seq, e) {
-			return nil
+		if more, err := f(seq, e); err != nil || !more {
+			return err
 		}
 	}
 	return rows.Err()

@@ -24,7 +24,7 @@ func (a *app) historyCommand() *cobra.Command {
 		Example: `  keyrotor history list --key payments
   keyrotor history show 42
   keyrotor history stats --since 30d`,
-	}, a.historyList(), a.historyShow(), a.historyStats())
+	}, a.historyList(), a.historyShow(), a.historyStats(), a.historyPrune())
 }
 
 func (a *app) historyList() *cobra.Command {

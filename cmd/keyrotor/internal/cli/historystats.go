@@ -91,12 +91,16 @@ A TIME is what 'history list' takes.`,
 func viewStats(s history.Stats, e history.Extent) statsView {
 	view := statsView{
 		Events: s.Events, Types: tallied(s.Types), Keys: tallied(s.Keys), Actors: tallied(s.Actors), Failures: tallied(s.Failures),
-		Log: extentView{Size: e.Size, Root: e.Root.String(), Pruned: e.Size - e.Events, PrunedThrough: e.Pruned, Bytes: e.Bytes},
+		Log: viewExtent(e),
 	}
 	if s.Events > 0 {
 		view.First, view.Last = placeOf(s.First), placeOf(s.Last)
 	}
 	return view
+}
+
+func viewExtent(e history.Extent) extentView {
+	return extentView{Size: e.Size, Root: e.Root.String(), Pruned: e.Size - e.Events, PrunedThrough: e.Pruned, Bytes: e.Bytes}
 }
 
 func placeOf(e history.Event) *eventPlace { return &eventPlace{e.Seq, e.Type, e.Time} }
