@@ -30,7 +30,8 @@ func (k *Keeper) Keeps(e Event) bool {
 		SigningKeyChanged: // whom to trust
 		return true
 	case Creation, ProviderAdded:
-		return k.meets(e)
+		// The salt of a root that came from a passphrase is nowhere else.
+		return k.meets(e) || e.Details["kdf.salt"] != ""
 	default:
 		return false
 	}

@@ -32,6 +32,7 @@ func TestKeeper(t *testing.T) {
 		{Event{Type: ProviderAdded, KEKVersion: "8", Details: map[string]string{"kek_id": "c"}}, false},
 		{Event{Type: Creation, Details: map[string]string{"kek_id.gcp": "d"}}, false}, // it names no version
 		{Event{Type: Creation, Details: map[string]string{"kek_id.gcp": "d", "kek_version.gcp": "1"}}, true},
+		{Event{Type: Creation, Details: map[string]string{"kek_id.gcp": "d", "kek_version.gcp": "1", "kdf": "argon2id", "kdf.salt": "00"}}, true},
 	} {
 		if got := k.Keeps(c.event); got != c.want {
 			t.Errorf("event %d stays: %v, want %v", i, got, c.want)

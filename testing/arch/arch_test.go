@@ -146,7 +146,7 @@ var mayImport = map[string][]string{
 		"core/store", "core/store/sqlite",
 	},
 	"core": {
-		"core/backup", "core/catalog", "core/config", "core/destruction", "core/doctor", "core/draft", "core/engine", "core/keyring",
+		"core/backup", "core/catalog", "core/config", "core/destruction", "core/doctor", "core/draft", "core/engine", "core/history", "core/keyring",
 		"core/policy", "core/provider", "core/reencrypt", "core/rewrap", "core/rotation", "core/scheduler", "core/secret", "core/store",
 		"core/store/sqlite", "core/wrapping",
 	},
