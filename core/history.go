@@ -92,10 +92,10 @@ func (kr *Keyrotor) PruneHistory(ctx context.Context) (uint64, error) {
 	return kr.store.Prune(ctx, store.Prune{Before: now.Add(-keep), Actor: kr.actor, Operation: uuid.NewString()})
 }
 
-// RecentEvents answers events as History does, from this process's memory: of the
-// newest ones, as many as max_events of the config's history block says. While the store
-// cannot be read, that are those which it has seen: at the last call, or
-// within the minute before if the scheduler runs.
+// RecentEvents answers events as History does, from this process's memory, which has as
+// many of the newest ones as max_events of the config's history block says. It takes in
+// what is new, in each call and every minute while the scheduler runs; when the store
+// cannot be read, the answer is from what it has.
 func (kr *Keyrotor) RecentEvents(ctx context.Context, q history.Query) (history.Page, error) {
 	kr.readRecent(ctx)
 	return kr.recent.Events(q)

@@ -173,6 +173,62 @@ func TestInspectLog(t *testing.T) {
 	}
 }
 
+// TestInspectPruned: of an event that retention took there is its leaf, and whatever
+// somebody writes into meta, the log has an end.
+func TestInspectPruned(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keyrotor.db")
+	s := openAt(t, path, nil)
+	create(t, s, "payments") // 1 and 2
+	addOld(t, s, "payments", 4)
+	rotate(t, s, "payments") // 7 and 8
+	if n := pruneOld(t, s); n != 4 {
+		t.Fatalf("%d events went, want 4", n)
+	}
+	contents, err := inspected(t, path).Contents(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func() (there, gone []uint64, root tlog.Hash) {
+		t.Helper()
+		var tree history.Tree
+		err := contents.Log(t.Context(), func(e store.LogEntry) error {
+			if e.Bytes != nil {
+				there = append(there, e.Seq)
+				tree.Append(e.Bytes)
+				return nil
+			}
+			gone = append(gone, e.Seq)
+			if len(e.Hashes) > 0 {
+				tree.AppendLeaf(e.Hashes[0])
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return there, gone, tree.Root()
+	}
+	there, gone, root := read()
+	if !slices.Equal(there, []uint64{1, 2, 7, 8, 9}) || !slices.Equal(gone, []uint64{3, 4, 5, 6}) {
+		t.Errorf("events %v are there, and %v are gone", there, gone)
+	}
+	if _, want, err := s.Root(t.Context()); err != nil || root != want {
+		t.Errorf("root %v, %v; want %v", root, err, want)
+	}
+	if _, err := s.writer.Exec(`UPDATE meta SET log_pruned = 1 << 62, log_size = 1 << 62; DELETE FROM events WHERE seq > 7`); err != nil {
+		t.Fatal(err)
+	}
+	if there, gone, _ = read(); !slices.Equal(there, []uint64{1, 2, 7}) || !slices.Equal(gone, []uint64{3, 4, 5, 6, 8, 9}) {
+		t.Errorf("events %v are there, and %v are gone", there, gone)
+	}
+	if _, err := s.writer.Exec(`UPDATE events SET seq = 1 << 61 WHERE seq = 7`); err != nil {
+		t.Fatal(err)
+	}
+	if there, gone, _ = read(); !slices.Equal(there, []uint64{1, 2, 1 << 61}) || !slices.Equal(gone, []uint64{3, 4, 5, 6, 7, 8, 9}) {
+		t.Errorf("events %v are there, and %v are gone", there, gone)
+	}
+}
+
 func TestInspectSums(t *testing.T) {
 	now := time.Unix(1000, 0)
 	path := filepath.Join(t.TempDir(), "keyrotor.db")
