@@ -255,7 +255,7 @@ func TestSmallValueBehindALargeOne(t *testing.T) {
 		e := b.process(t, l, nil)
 		create(t, e, "payments", 5)
 		stop := make(chan struct{})
-		l.Hold(stop)
+		l.HoldBack(stop)
 		large := make(chan error, 1)
 		go func() {
 			_, err := e.Encrypt(t.Context(), "payments", make([]byte, 6<<20), nil)

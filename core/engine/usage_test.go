@@ -166,7 +166,7 @@ func TestFetchedAhead(t *testing.T) {
 			t.Errorf("%d leases are out within the second half of the first", n)
 		}
 		stop := make(chan struct{})
-		l.Hold(stop)
+		l.HoldBack(stop)
 		encryptTimes(t, e, 31+128) // what is left, and what was fetched ahead
 		more := make(chan error)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -184,7 +184,7 @@ func TestFetchedAhead(t *testing.T) {
 		if err := <-more; !errors.Is(err, context.Canceled) {
 			t.Errorf("behind a request that hangs: %v", err)
 		}
-		l.Hold(nil)
+		l.HoldBack(nil)
 		close(stop)
 		encrypt(t, e, "goes on", "")
 		if got, want := sizes(l.Asked()), []uint64{64, 128, 256}; !slices.Equal(got, want) {
@@ -524,13 +524,13 @@ func TestManyWaitForOneRequest(t *testing.T) {
 		e := b.process(t, l, nil)
 		create(t, e, "payments", 0)
 		stop := make(chan struct{})
-		l.Hold(stop)
+		l.HoldBack(stop)
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() { encrypt(t, e, "x", "") })
 		}
 		synctest.Wait()
-		l.Hold(nil)
+		l.HoldBack(nil)
 		close(stop)
 		wg.Wait()
 		synctest.Wait()

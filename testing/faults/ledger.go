@@ -40,8 +40,8 @@ func (l *Ledger) Fail(err error) {
 	l.err = err
 }
 
-// Hold lets whoever asks for a lease wait until c is closed.
-func (l *Ledger) Hold(c <-chan struct{}) {
+// HoldBack lets whoever asks for a lease wait until c is closed.
+func (l *Ledger) HoldBack(c <-chan struct{}) {
 	l.lock <- struct{}{}
 	defer func() { <-l.lock }()
 	l.wait = c
