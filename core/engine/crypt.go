@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/keyrotor/keyrotor/core/keyring"
@@ -126,6 +127,30 @@ func (e *Engine) locate(ctx context.Context, ciphertext []byte) (*key, uint32, e
 	}
 	k, err := e.tokenKey(ctx, token)
 	return k, token.Version, err
+}
+
+// Identify answers which version of which key a ciphertext of either form is under, and
+// looks no further: whether there is such a version, and whether it opens, is for
+// Decrypt to say.
+func (e *Engine) Identify(ctx context.Context, ciphertext []byte) (key string, version uint32, err error) {
+	k, version, err := e.locate(ctx, ciphertext)
+	if err != nil {
+		return "", 0, err
+	}
+	return k.name, version, nil
+}
+
+// Text answers a ciphertext of either form as a token. It needs no key, only to know
+// what the key is called.
+func (e *Engine) Text(ctx context.Context, ciphertext []byte) ([]byte, error) {
+	k, _, err := e.locate(ctx, ciphertext)
+	if err != nil {
+		return nil, err
+	}
+	if !keyring.IsBinary(ciphertext) {
+		return bytes.Clone(ciphertext), nil
+	}
+	return keyring.BinaryToText(ciphertext, k.name)
 }
 
 // tokenKey spares the conversion to a string where the key is known.

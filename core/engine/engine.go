@@ -87,6 +87,7 @@ type Engine struct {
 	misses   misses
 	poller   poller
 	attempts attempts
+	accesses accesses
 	monitor  *monitor
 	// closing is held by Close; undropped are the keys whose leases it still owes.
 	closing   sync.Mutex
@@ -131,6 +132,7 @@ func New(c Config) (*Engine, error) {
 		maxUses: c.MaxUses, onUses: c.OnUses, coming: c.Rotating,
 		owner:      rotation.CurrentOwner().String(),
 		attempts:   newAttempts(c.Clock),
+		accesses:   newAccesses(c.Clock),
 		misses:     misses{clock: c.Clock},
 		plaintexts: sync.Pool{New: func() any { return new([]byte) }},
 	}
@@ -149,8 +151,8 @@ func New(c Config) (*Engine, error) {
 }
 
 // Close returns the unused part of every lease, records what is not on record yet
-// of refused decryptions and of key managers that were away, and lets go of every
-// opened version; what is called
+// of refused decryptions, of accesses to sealed values and of key managers that were
+// away, and lets go of every opened version; what is called
 // afterwards fails with ErrClosed. If ctx ends it first, it may be called again. The
 // store is the caller's to close.
 func (e *Engine) Close(ctx context.Context) error {
@@ -173,7 +175,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	for name, k := range e.undropped {
 		go func() { done <- dropped{name, e.dropAll(ctx, k)} }()
 	}
-	errs := []error{e.closeAttempts(ctx), e.monitor.recorder.flush(ctx)}
+	errs := []error{e.closeAttempts(ctx), e.closeAccesses(ctx), e.monitor.recorder.flush(ctx)}
 	for range len(e.undropped) {
 		d := <-done
 		if errs = append(errs, d.err); d.err == nil {
