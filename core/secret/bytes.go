@@ -1,20 +1,19 @@
-// Package secret holds the types that carry secrets through Keyrotor, so that a
-// root, a passphrase or a credential cannot reach a log, an error or an event by
-// being printed: every way that Go has of formatting a value answers a fixed
-// text instead.
+// Package secret holds the types that carry secrets, those of Keyrotor itself and
+// those of a service, so that a root, a passphrase or a credential cannot reach a log,
+// an error or an event by being printed: every way that Go has of formatting a value
+// answers a fixed text instead.
 //
-// It is a leaf: the contract that providers implement (core/provider) and the
-// cipher (core/keyring) both need such a type and neither may import the other.
+// [Bytes] is a byte string that is wiped when done. [Value] is a secret of a service, of
+// any type, with a name, that is plain in memory, encrypted there, or open only while
+// it is used. [Load] fills a struct of them from the environment and from files, and
+// [Rotate] brings many of them to the newest version of their key.
+//
+// The package is a leaf: the contract that providers implement (core/provider) and the
+// cipher (core/keyring) both need such a type and neither may import the other. So it
+// knows keys through [Cipher] only, which *engine.Engine and *core.Keyrotor are.
 package secret
 
-import (
-	"crypto/subtle"
-	"fmt"
-	"log/slog"
-)
-
-// Redacted is what a secret prints as.
-const Redacted = "[redacted]"
+import "crypto/subtle"
 
 // Bytes is a secret byte string. The zero value is empty. Copies of a Bytes share
 // one buffer, so Wipe empties them all.
@@ -23,6 +22,7 @@ const Redacted = "[redacted]"
 // where it cannot call our methods. It follows one pointer, for %+v at the top and
 // for a verb that does not fit; of a pointer to a pointer it prints the address.
 type Bytes struct {
+	redacted
 	p **[]byte
 }
 
@@ -68,28 +68,4 @@ func (s Bytes) Wipe() {
 	}
 	clear(**s.p)
 	**s.p = nil
-}
-
-// String implements fmt.Stringer.
-func (s Bytes) String() string { return Redacted }
-
-// GoString implements fmt.GoStringer.
-func (s Bytes) GoString() string { return Redacted }
-
-// Format implements fmt.Formatter, which every verb goes through.
-func (s Bytes) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(Redacted)) }
-
-// LogValue implements slog.LogValuer.
-func (s Bytes) LogValue() slog.Value { return slog.StringValue(Redacted) }
-
-// MarshalText implements encoding.TextMarshaler, which JSON, YAML and XML
-// encoders use.
-func (s Bytes) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
-
-// MarshalJSON implements json.Marshaler.
-func (s Bytes) MarshalJSON() ([]byte, error) { return []byte(`"` + Redacted + `"`), nil }
-
-// GobEncode implements gob.GobEncoder. It fails: a gob is meant to be read back.
-func (s Bytes) GobEncode() ([]byte, error) {
-	return nil, fmt.Errorf("secret: refusing to encode a secret as gob")
 }

@@ -1,0 +1,208 @@
+package secret
+
+import (
+	"bytes"
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// state is what the copies of a Value share.
+type state struct {
+	name, key string
+	handling  Handling
+	cipher    Cipher
+	// writing is held by whoever replaces content, from before it is read. mu is held
+	// while content is copied or exchanged, and never while anything is waited for: a
+	// key manager that hangs must not hold up who reads the value.
+	writing sync.Mutex
+	mu      sync.RWMutex
+	// content is the plaintext for Mask, else a ciphertext of either form; nil if the
+	// value was wiped.
+	content []byte
+}
+
+// hold takes ownership of plaintext.
+func hold(ctx context.Context, c Cipher, plaintext []byte, o Options) (*state, error) {
+	s := &state{name: o.Name, handling: o.Handling, content: plaintext}
+	if o.Handling == Mask {
+		return s, nil
+	}
+	defer clear(plaintext)
+	if c == nil || o.Key == "" {
+		return nil, named(o.Name, errors.New("it is to be encrypted, which takes a cipher and the name of a key"))
+	}
+	sealed, err := c.AppendEncryptBinary(ctx, nil, o.Key, plaintext, []byte(o.Name))
+	if err != nil {
+		return nil, named(o.Name, err)
+	}
+	s.cipher, s.key, s.content = c, o.Key, sealed
+	return s, nil
+}
+
+func holdToken(ctx context.Context, c Cipher, token []byte, o Options) (*state, error) {
+	if c == nil {
+		return nil, named(o.Name, errors.New("a token takes a cipher"))
+	}
+	key, _, err := c.Identify(ctx, token)
+	if err != nil {
+		return nil, named(o.Name, err)
+	}
+	if o.Key != "" && o.Key != key {
+		return nil, named(o.Name, fmt.Errorf("the token is of key %q, and key %q is meant", key, o.Key))
+	}
+	s := &state{name: o.Name, key: key, handling: o.Handling, cipher: c, content: bytes.Clone(token)}
+	if o.Handling != Mask {
+		return s, nil
+	}
+	plaintext, err := c.AppendDecrypt(ctx, nil, token, []byte(o.Name))
+	if err != nil {
+		return nil, named(o.Name, unbound(err, o.Name))
+	}
+	s.key, s.cipher, s.content = "", nil, own(plaintext)
+	return s, nil
+}
+
+// own is b, never nil: nil is a value that was wiped.
+func own(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// unbound adds what is wrong most often when a ciphertext does not open.
+func unbound(err error, name string) error {
+	return fmt.Errorf("%w (it is opened with its name as AAD: %s)", err, name)
+}
+
+// copied answers a copy of the content.
+func (s *state) copied() ([]byte, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.content == nil {
+		return nil, ErrEmpty
+	}
+	return bytes.Clone(s.content), nil
+}
+
+// open answers the plaintext in a buffer of its own.
+func (s *state) open(ctx context.Context) ([]byte, error) {
+	content, err := s.copied()
+	if err != nil || s.handling == Mask {
+		return content, err
+	}
+	plaintext, err := s.cipher.AppendDecrypt(ctx, nil, content, []byte(s.name))
+	if err != nil {
+		return nil, unbound(err, s.name)
+	}
+	return own(plaintext), nil
+}
+
+func (s *state) accessed() {
+	if s.handling == Sealed {
+		s.cipher.Accessed(s.key, s.name)
+	}
+}
+
+func (s *state) token(ctx context.Context) ([]byte, error) {
+	if s.handling == Mask {
+		return nil, errors.New("it has no ciphertext: its handling is mask")
+	}
+	content, err := s.copied()
+	if err != nil {
+		return nil, err
+	}
+	return s.cipher.Text(ctx, content)
+}
+
+func (s *state) wipe() {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.content)
+	s.content = nil
+}
+
+// names is for a state that may be nil.
+func (s *state) names() Options {
+	if s == nil {
+		return Options{}
+	}
+	return Options{Name: s.name, Key: s.key, Handling: s.handling}
+}
+
+func equal(ctx context.Context, a, b *state) (bool, error) {
+	x, err := a.open(ctx)
+	if err != nil {
+		return false, named(a.name, err)
+	}
+	defer clear(x)
+	y, err := b.open(ctx)
+	if err != nil {
+		return false, named(b.name, err)
+	}
+	defer clear(y)
+	a.accessed()
+	b.accessed()
+	return subtle.ConstantTimeCompare(x, y) == 1, nil
+}
+
+// renew brings the value to the primary version of its key, by way of c. The new
+// ciphertext is written into spare where that fits; the buffer that is free afterwards
+// comes back. Whatever fails leaves the value as it was.
+func (s *state) renew(ctx context.Context, c Cipher, pins map[string]uint32, spare []byte) (Outcome, []byte) {
+	out := Outcome{Name: s.name, Key: s.key}
+	if s.handling == Mask {
+		return out, spare
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.content == nil { // which is only written under both locks
+		out.Err = named(s.name, ErrEmpty)
+		return out, spare
+	}
+	_, from, err := c.Identify(ctx, s.content)
+	if err != nil {
+		out.Err = named(s.name, err)
+		return out, spare
+	}
+	out.From, out.To = from, from
+	pin, pinned := pins[s.key]
+	if pinned && from == pin {
+		return out, spare
+	}
+	dst := spare
+	if cap(spare) > 2*len(s.content)+64 { // a small value must not keep a large buffer
+		dst = nil
+	}
+	next, changed, err := c.Reencrypt(ctx, dst[:0], s.content, []byte(s.name))
+	to := from
+	if err == nil && changed {
+		_, to, err = c.Identify(ctx, next)
+	}
+	if err == nil && pinned && to != pin {
+		err = fmt.Errorf("%w: key %q has version %d as its primary, and version %d is asked for", ErrPinned, s.key, to, pin)
+	}
+	switch {
+	case err != nil:
+		out.Err = named(s.name, err)
+		return out, spare
+	case !changed:
+		return out, spare
+	}
+	out.To, out.Changed = to, true
+	return out, s.exchange(next)
+}
+
+// exchange puts another ciphertext in place, and answers the buffer of the former one.
+func (s *state) exchange(next []byte) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	former := s.content
+	s.content = next
+	return former[:0]
+}
