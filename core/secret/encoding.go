@@ -68,7 +68,7 @@ func view[T any](b []byte) (v T, err error) {
 	default:
 		if err := json.Unmarshal(b, &v); err != nil {
 			var zero T
-			return zero, fmt.Errorf("%w: it does not hold the JSON of a %T", ErrEncoding, zero)
+			return zero, fmt.Errorf("%w: it does not hold JSON for the type %T", ErrEncoding, zero)
 		}
 		return v, nil
 	}

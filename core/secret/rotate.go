@@ -15,7 +15,7 @@ var ErrPinned = errors.New("not the version that was asked for")
 // DefaultBatch is how many values a worker takes at once.
 const DefaultBatch = 256
 
-// Rotatable is a [Value] of any type.
+// Rotatable is a [Value] of any type, to be rotated together with others.
 type Rotatable interface {
 	// Name is what the value is called.
 	Name() string
@@ -105,10 +105,15 @@ type untouchedError struct{ cause error }
 func (e untouchedError) Error() string { return "not reached: " + e.cause.Error() }
 func (e untouchedError) Unwrap() error { return e.cause }
 
+// Untouched reports whether the value was not reached before the context ended.
+func (o *Outcome) Untouched() bool {
+	_, ok := o.Err.(untouchedError) //nolint:errorlint // never wrapped
+	return ok
+}
+
 func (r *Report) count(out *Outcome) {
-	_, untouched := out.Err.(untouchedError) //nolint:errorlint // never wrapped
 	switch {
-	case untouched:
+	case out.Untouched():
 		r.Untouched++
 	case out.Err != nil:
 		r.Failed++

@@ -1,0 +1,45 @@
+package secret
+
+import (
+	"bytes"
+	"context"
+	"testing"
+)
+
+// copier is a cipher that copies.
+type copier struct{ Cipher }
+
+func (copier) Identify(_ context.Context, c []byte) (string, uint32, error) {
+	return "k", uint32(c[0]), nil
+}
+
+func (copier) Reencrypt(_ context.Context, dst, c, _ []byte) ([]byte, bool, error) {
+	return append(append(dst, c[0]+1), c[1:]...), true, nil
+}
+
+// TestBuffersMoveOn: the buffer that one value gives up is that of the next, unless it is
+// far larger than what goes into it.
+func TestBuffersMoveOn(t *testing.T) {
+	large, small, next := bytes.Repeat([]byte{1}, 1<<20), bytes.Repeat([]byte{1}, 100), bytes.Repeat([]byte{1}, 90)
+	values := []*state{
+		{name: "large", key: "k", handling: Encrypt, content: large},
+		{name: "small", key: "k", handling: Encrypt, content: small},
+		{name: "next", key: "k", handling: Encrypt, content: next},
+	}
+	var spare []byte
+	for _, s := range values {
+		var out Outcome
+		if out, spare = s.renew(t.Context(), copier{}, nil, spare); !out.Changed || out.To != 2 {
+			t.Fatalf("%+v", out)
+		}
+	}
+	if n := cap(values[1].content); n > 300 {
+		t.Errorf("a value of 100 bytes keeps a buffer of %d", n)
+	}
+	if &values[2].content[0] != &small[0] {
+		t.Error("a buffer was made where one was free")
+	}
+	if &spare[:1][0] != &next[0] {
+		t.Error("the last buffer is lost")
+	}
+}
