@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/agext/levenshtein"
 )
 
 // tagName is the key of the struct tags that Load reads.
@@ -88,11 +86,12 @@ func (t *tag) check() error {
 	return nil
 }
 
-// unknownOption says what the author may have meant.
+// unknownOption says what the author may have meant: the option that begins alike. (A
+// distance in letters would be nicer, and its library would be in every plugin.)
 func unknownOption(name string) error {
-	const maxTypos = 2
+	meant := strings.ToLower(strings.TrimSpace(name))
 	for _, known := range tagOptions {
-		if d := levenshtein.Distance(name, known, nil); d <= maxTypos && d < len(name) {
+		if len(meant) >= 3 && strings.HasPrefix(known, meant[:3]) {
 			return fmt.Errorf("unknown option %q: did you mean %q?", name, known)
 		}
 	}

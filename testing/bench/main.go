@@ -63,5 +63,5 @@ func run() (err error) {
 
 // rows are all that is measured, in the order of the table.
 func (l *lab) rows() []row {
-	return slices.Concat(l.cipherRows(), l.scalingRows(), l.keyRows(), l.storeRows(), l.policyRows(), l.pluginRows(), l.memoryRows())
+	return slices.Concat(l.cipherRows(), l.scalingRows(), l.valueRows(), l.keyRows(), l.storeRows(), l.policyRows(), l.pluginRows(), l.memoryRows())
 }
