@@ -5,17 +5,25 @@ package secrets
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/gob"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
+	htmltemplate "html/template"
 	"io"
 	"log/slog"
 	"net/url"
 	"reflect"
 	"strings"
+	"text/template"
 	"unsafe"
+
+	goccy "github.com/goccy/go-yaml"
+	"gopkg.in/yaml.v3"
 
 	"github.com/keyrotor/keyrotor/core/secret"
 )
@@ -109,13 +117,41 @@ func Printed(v any) []byte {
 		fmt.Fprintf(&out, verb+"\n", struct{ x any }{v})
 		fmt.Fprintln(&out, fmt.Errorf("failed: "+verb, v))
 	}
-	if b, err := json.Marshal(v); err == nil {
-		out.Write(b)
-	}
 	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
 		slog.New(h).Info("value", "v", v)
 	}
+	for _, marshal := range marshallers {
+		marshalled(&out, marshal, v)
+	}
 	return out.Bytes()
+}
+
+// marshallers are the ways of turning a value into text or bytes that programs have.
+var marshallers = []func(w io.Writer, v any) error{
+	func(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) },
+	func(w io.Writer, v any) error { return xml.NewEncoder(w).Encode(v) },
+	func(w io.Writer, v any) error { return gob.NewEncoder(w).Encode(v) },
+	func(w io.Writer, v any) error { return yaml.NewEncoder(w).Encode(v) },
+	func(w io.Writer, v any) error { return goccy.NewEncoder(w).Encode(v) },
+	func(w io.Writer, v any) error {
+		return template.Must(template.New("").Parse("{{.}} {{print .}} {{printf `%#v %x` . .}} {{html .}}")).Execute(w, v)
+	},
+	func(w io.Writer, v any) error {
+		return htmltemplate.Must(htmltemplate.New("").Parse("<a x='{{.}}'>{{.}}</a><script>var x = {{.}}</script>")).Execute(w, v)
+	},
+}
+
+// marshalled adds what a marshaller writes, and what it says of what it cannot. Some
+// panic on what has no form for them, such as a function.
+func marshalled(out *bytes.Buffer, marshal func(io.Writer, any) error, v any) {
+	defer func() {
+		if p := recover(); p != nil {
+			fmt.Fprintln(out, p)
+		}
+	}()
+	if err := marshal(out, v); err != nil {
+		fmt.Fprintln(out, err)
+	}
 }
 
 // Report prints one line for each value that shows the secret which is planted in
@@ -123,6 +159,9 @@ func Printed(v any) []byte {
 func Report(w io.Writer, values map[string]any, planted []byte) (rooms int, err error) {
 	for name, v := range values {
 		if !plant(reflect.ValueOf(v).Elem(), planted, 0) {
+			if strings.Contains(name, "[") { // which is what type parameters are for here
+				return rooms, fmt.Errorf("%s has no room for a secret: teach plant to find it", name)
+			}
 			continue
 		}
 		rooms++
@@ -155,6 +194,9 @@ func plant(v reflect.Value, planted []byte, depth int) bool {
 		v.Set(reflect.ValueOf(secret.New(bytes.Clone(planted))))
 		return true
 	}
+	if v.CanAddr() && plantValue(v.Addr().Interface(), planted) {
+		return true
+	}
 	switch v.Kind() {
 	case reflect.Struct:
 		found := false
@@ -182,6 +224,22 @@ func plant(v reflect.Value, planted []byte, depth int) bool {
 	default:
 		return false
 	}
+}
+
+// plantValue makes a secret value of the secret, in a type that is made for one. It is
+// not encrypted, so that what it holds is what must not show.
+func plantValue(v any, planted []byte) bool {
+	o := secret.Options{Name: "planted", Handling: secret.Mask}
+	var err error
+	switch v := v.(type) {
+	case *secret.Value[string]:
+		*v, err = secret.NewValue(context.Background(), nil, string(planted), o)
+	case *secret.Value[[]byte]:
+		*v, err = secret.NewValue(context.Background(), nil, bytes.Clone(planted), o)
+	default:
+		return false
+	}
+	return err == nil
 }
 
 func replace(v, fresh reflect.Value, planted []byte, depth int) bool {

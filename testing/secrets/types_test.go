@@ -25,17 +25,17 @@ const module = "github.com/keyrotor/keyrotor"
 func TestNoTypePrintsASecret(t *testing.T) {
 	var program strings.Builder
 	var imports, values strings.Builder
-	types := 0
+	types, generic := 0, 0
 	for i, p := range packages(t) {
-		names := exportedTypes(t, p)
-		if len(names) == 0 {
+		plain, parametric := exportedTypes(t, p)
+		if len(plain)+len(parametric) == 0 {
 			continue
 		}
 		fmt.Fprintf(&imports, "p%d %q\n", i, p.ImportPath)
-		for _, name := range names {
+		for _, name := range append(plain, parametric...) {
 			fmt.Fprintf(&values, "%q: new(p%d.%s),\n", strings.TrimPrefix(p.ImportPath, module+"/")+"."+name, i, name)
-			types++
 		}
+		types, generic = types+len(plain), generic+len(parametric)
 	}
 	fmt.Fprintf(&program, `package main
 
@@ -61,10 +61,10 @@ func main() {
 		t.Error(leak)
 	}
 	var rooms int
-	if _, err := fmt.Sscanf(last, "rooms %d", &rooms); err != nil || rooms < 10 || types < 100 {
-		t.Errorf("%d types, and %q: the search has become blind", types, last)
+	if _, err := fmt.Sscanf(last, "rooms %d", &rooms); err != nil || rooms < 10 || types < 100 || generic < 2 {
+		t.Errorf("%d types and %d instances of generic ones, and %q: the search has become blind", types, generic, last)
 	}
-	t.Logf("%d exported types, %d with room for a secret", types, rooms)
+	t.Logf("%d exported types and %d instances of generic ones, %d with room for a secret", types, generic, rooms)
 }
 
 type listed struct {
@@ -95,10 +95,10 @@ func packages(t *testing.T) []listed {
 	}
 }
 
-// exportedTypes lists those of which there can be a value without more ado.
-func exportedTypes(t *testing.T, p listed) []string {
+// exportedTypes lists those of which there can be a value without more ado, and of those
+// that take types as parameters an instance for each type that a secret may have.
+func exportedTypes(t *testing.T, p listed) (plain, parametric []string) {
 	t.Helper()
-	var names []string
 	for _, file := range p.GoFiles {
 		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, file), nil, parser.SkipObjectResolution)
 		if err != nil {
@@ -111,14 +111,21 @@ func exportedTypes(t *testing.T, p listed) []string {
 			}
 			for _, spec := range gen.Specs {
 				s, ok := spec.(*ast.TypeSpec)
-				if ok && s.Name.IsExported() && s.TypeParams == nil && !s.Assign.IsValid() {
-					names = append(names, s.Name.Name)
+				switch {
+				case !ok || !s.Name.IsExported() || s.Assign.IsValid():
+				case s.TypeParams == nil:
+					plain = append(plain, s.Name.Name)
+				default:
+					for _, arg := range []string{"string", "[]byte"} {
+						args := slices.Repeat([]string{arg}, s.TypeParams.NumFields())
+						parametric = append(parametric, s.Name.Name+"["+strings.Join(args, ", ")+"]")
+					}
 				}
 			}
 		}
 	}
-	slices.Sort(names)
-	return names
+	slices.Sort(plain)
+	return plain, parametric
 }
 
 // run runs a program as if it lay in the module.
