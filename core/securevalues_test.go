@@ -214,8 +214,8 @@ func TestRotateSecureValuesRefuses(t *testing.T) {
 	}
 	for want, o := range map[string]core.SecureValuesOptions{
 		`there is no reason "because": use one of`: {Reason: "because"},
-		`the note has the control character`:        {Note: "a\nb"},
-		`-1 workers`:                                {RotateOptions: secret.RotateOptions{Workers: -1}},
+		`the note has the control character`:       {Note: "a\nb"},
+		`-1 workers`:                               {RotateOptions: secret.RotateOptions{Workers: -1}},
 	} {
 		if _, err := kr.RotateSecureValues(t.Context(), values, o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)

@@ -123,3 +123,33 @@ func ExampleEngine_Usage() {
 	// Output:
 	// version 1: 40 of 10000, 40 on lease
 }
+
+// A ciphertext that lies in a database in binary form: which version it is under, the
+// token that is the same, and the one that takes its place after a rotation.
+func ExampleEngine_Renew() {
+	ctx := context.Background()
+	e, cleanup := example(ctx, engine.Config{})
+	defer cleanup()
+	if _, err := e.CreateKey(ctx, "payments", keyring.Settings{WrapWith: []string{"local"}}, ""); err != nil {
+		log.Fatal(err)
+	}
+	row, err := e.EncryptBinary(ctx, "payments", []byte("s3cret"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(e.Identify(ctx, row))
+	token, err := e.Text(ctx, row)
+	fmt.Printf("%.21s… %v\n", token, err)
+
+	if _, err := e.Rotate(ctx, "payments", keyring.ReasonManual, ""); err != nil {
+		log.Fatal(err)
+	}
+	row, from, to, err := e.Renew(ctx, nil, row, nil)
+	fmt.Println(from, "to", to, err)
+	fmt.Println(e.Identify(ctx, row))
+	// Output:
+	// payments 1 <nil>
+	// keyrotor:payments:v1:… <nil>
+	// 1 to 2 <nil>
+	// payments 2 <nil>
+}

@@ -122,7 +122,7 @@ func ExampleLoad() {
 	defer cleanup()
 	var settings struct {
 		Database struct {
-			Host     string // read elsewhere
+			Host     string               // read elsewhere
 			Password secret.Value[string] `keyrotor:"env=EXAMPLE_DB_PASSWORD,handling=sealed"`
 		}
 		APIKey secret.Value[string] `keyrotor:"env=EXAMPLE_API_KEY"`

@@ -139,36 +139,53 @@ type job struct {
 // gives up holds that of the next, so that a rotation allocates next to nothing.
 func (j *job) work(ctx context.Context) {
 	var spare []byte
+	states := make([]*state, min(j.Batch, len(j.values)))
 	for {
 		end := int(j.next.Add(int64(j.Batch)))
 		begin := end - j.Batch
 		if begin >= len(j.values) {
 			return
 		}
-		end = min(end, len(j.values))
-		for i := begin; i < end; i++ {
-			j.outcomes[i], spare = j.one(ctx, j.values[i], spare)
+		values, outcomes := j.values[begin:min(end, len(j.values))], j.outcomes[begin:min(end, len(j.values))]
+		// All of them at first: they lie about in memory, and a processor waits for many
+		// places as long as for one.
+		for i, v := range values {
+			states[i] = stateOf(v)
 		}
-		j.tell(j.outcomes[begin:end])
+		for i, s := range states[:len(values)] {
+			spare = j.one(ctx, s, spare, &outcomes[i])
+		}
+		j.tell(outcomes)
 	}
 }
 
-func (j *job) one(ctx context.Context, v Rotatable, spare []byte) (Outcome, []byte) {
-	var s *state
-	if v != nil {
-		s = v.held()
+// stateOf is nil for nothing.
+func stateOf(v Rotatable) *state {
+	if v == nil {
+		return nil
 	}
-	if s == nil {
-		return Outcome{Err: ErrEmpty}, spare
+	s := v.held()
+	if s == nil || s.name == "" { // which has no value, and fetches the state
+		return nil
 	}
-	if ctx.Err() != nil {
-		return Outcome{Name: s.name, Key: s.key, Err: untouchedError{context.Cause(ctx)}}, spare
+	return s
+}
+
+// one renews a value, and answers the buffer that is free afterwards.
+func (j *job) one(ctx context.Context, s *state, spare []byte, out *Outcome) []byte {
+	switch {
+	case s == nil:
+		out.Err = ErrEmpty
+		return spare
+	case ctx.Err() != nil:
+		out.Name, out.Key, out.Err = s.name, s.key, untouchedError{context.Cause(ctx)}
+		return spare
 	}
-	out, spare := s.renew(ctx, j.cipher, j.Versions, spare)
+	spare = s.renew(ctx, j.cipher, j.Versions, spare, out)
 	if out.Err != nil && ctx.Err() != nil {
 		out.Err = untouchedError{context.Cause(ctx)}
 	}
-	return out, spare
+	return spare
 }
 
 func (j *job) tell(batch []Outcome) {

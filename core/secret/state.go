@@ -14,11 +14,11 @@ type state struct {
 	name, key string
 	handling  Handling
 	cipher    Cipher
+	aad       []byte // the name
 	// writing is held by whoever replaces content, from before it is read. mu is held
 	// while content is copied or exchanged, and never while anything is waited for: a
 	// key manager that hangs must not hold up who reads the value.
-	writing sync.Mutex
-	mu      sync.RWMutex
+	writing, mu sync.Mutex
 	// content is the plaintext for Mask, else a ciphertext of either form; nil if the
 	// value was wiped.
 	content []byte
@@ -26,7 +26,7 @@ type state struct {
 
 // hold takes ownership of plaintext.
 func hold(ctx context.Context, c Cipher, plaintext []byte, o Options) (*state, error) {
-	s := &state{name: o.Name, handling: o.Handling, content: plaintext}
+	s := &state{name: o.Name, aad: []byte(o.Name), handling: o.Handling, content: plaintext}
 	if o.Handling == Mask {
 		return s, nil
 	}
@@ -34,7 +34,7 @@ func hold(ctx context.Context, c Cipher, plaintext []byte, o Options) (*state, e
 	if c == nil || o.Key == "" {
 		return nil, named(o.Name, errors.New("it is to be encrypted, which takes a cipher and the name of a key"))
 	}
-	sealed, err := c.AppendEncryptBinary(ctx, nil, o.Key, plaintext, []byte(o.Name))
+	sealed, err := c.AppendEncryptBinary(ctx, nil, o.Key, plaintext, s.aad)
 	if err != nil {
 		return nil, named(o.Name, err)
 	}
@@ -53,11 +53,11 @@ func holdToken(ctx context.Context, c Cipher, token []byte, o Options) (*state, 
 	if o.Key != "" && o.Key != key {
 		return nil, named(o.Name, fmt.Errorf("the token is of key %q, and key %q is meant", key, o.Key))
 	}
-	s := &state{name: o.Name, key: key, handling: o.Handling, cipher: c, content: bytes.Clone(token)}
+	s := &state{name: o.Name, aad: []byte(o.Name), key: key, handling: o.Handling, cipher: c, content: bytes.Clone(token)}
 	if o.Handling != Mask {
 		return s, nil
 	}
-	plaintext, err := c.AppendDecrypt(ctx, nil, token, []byte(o.Name))
+	plaintext, err := c.AppendDecrypt(ctx, nil, token, s.aad)
 	if err != nil {
 		return nil, named(o.Name, unbound(err, o.Name))
 	}
@@ -80,8 +80,8 @@ func unbound(err error, name string) error {
 
 // copied answers a copy of the content.
 func (s *state) copied() ([]byte, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.content == nil {
 		return nil, ErrEmpty
 	}
@@ -94,7 +94,7 @@ func (s *state) open(ctx context.Context) ([]byte, error) {
 	if err != nil || s.handling == Mask {
 		return content, err
 	}
-	plaintext, err := s.cipher.AppendDecrypt(ctx, nil, content, []byte(s.name))
+	plaintext, err := s.cipher.AppendDecrypt(ctx, nil, content, s.aad)
 	if err != nil {
 		return nil, unbound(err, s.name)
 	}
@@ -153,49 +153,44 @@ func equal(ctx context.Context, a, b *state) (bool, error) {
 
 // renew brings the value to the primary version of its key, by way of c. The new
 // ciphertext is written into spare where that fits; the buffer that is free afterwards
-// comes back. Whatever fails leaves the value as it was.
-func (s *state) renew(ctx context.Context, c Cipher, pins map[string]uint32, spare []byte) (Outcome, []byte) {
-	out := Outcome{Name: s.name, Key: s.key}
+// comes back. Whatever fails leaves the value as it was. out, which is empty, gets what
+// became of it.
+func (s *state) renew(ctx context.Context, c Cipher, pins map[string]uint32, spare []byte, out *Outcome) []byte {
+	out.Name, out.Key = s.name, s.key
 	if s.handling == Mask {
-		return out, spare
+		return spare
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if s.content == nil { // which is only written under both locks
 		out.Err = named(s.name, ErrEmpty)
-		return out, spare
+		return spare
 	}
-	_, from, err := c.Identify(ctx, s.content)
-	if err != nil {
-		out.Err = named(s.name, err)
-		return out, spare
-	}
-	out.From, out.To = from, from
 	pin, pinned := pins[s.key]
-	if pinned && from == pin {
-		return out, spare
+	if pinned { // a value that is there already is not to be moved
+		if _, version, err := c.Identify(ctx, s.content); err == nil && version == pin {
+			out.From, out.To = version, version
+			return spare
+		}
 	}
 	dst := spare
 	if cap(spare) > 2*len(s.content)+64 { // a small value must not keep a large buffer
 		dst = nil
 	}
-	next, changed, err := c.Reencrypt(ctx, dst[:0], s.content, []byte(s.name))
-	to := from
-	if err == nil && changed {
-		_, to, err = c.Identify(ctx, next)
-	}
+	next, from, to, err := c.Renew(ctx, dst[:0], s.content, s.aad)
+	out.From, out.To = from, from
 	if err == nil && pinned && to != pin {
 		err = fmt.Errorf("%w: key %q has version %d as its primary, and version %d is asked for", ErrPinned, s.key, to, pin)
 	}
 	switch {
 	case err != nil:
 		out.Err = named(s.name, err)
-		return out, spare
-	case !changed:
-		return out, spare
+		return spare
+	case from == to:
+		return spare
 	}
 	out.To, out.Changed = to, true
-	return out, s.exchange(next)
+	return s.exchange(next)
 }
 
 // exchange puts another ciphertext in place, and answers the buffer of the former one.

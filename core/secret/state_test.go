@@ -9,12 +9,8 @@ import (
 // copier is a cipher that copies.
 type copier struct{ Cipher }
 
-func (copier) Identify(_ context.Context, c []byte) (string, uint32, error) {
-	return "k", uint32(c[0]), nil
-}
-
-func (copier) Reencrypt(_ context.Context, dst, c, _ []byte) ([]byte, bool, error) {
-	return append(append(dst, c[0]+1), c[1:]...), true, nil
+func (copier) Renew(_ context.Context, dst, c, _ []byte) ([]byte, uint32, uint32, error) {
+	return append(append(dst, c[0]+1), c[1:]...), uint32(c[0]), uint32(c[0]) + 1, nil
 }
 
 // TestBuffersMoveOn: the buffer that one value gives up is that of the next, unless it is
@@ -29,7 +25,7 @@ func TestBuffersMoveOn(t *testing.T) {
 	var spare []byte
 	for _, s := range values {
 		var out Outcome
-		if out, spare = s.renew(t.Context(), copier{}, nil, spare); !out.Changed || out.To != 2 {
+		if spare = s.renew(t.Context(), copier{}, nil, spare, &out); !out.Changed || out.To != 2 {
 			t.Fatalf("%+v", out)
 		}
 	}

@@ -45,9 +45,10 @@ type Cipher interface {
 	AppendEncryptBinary(ctx context.Context, dst []byte, key string, plaintext, aad []byte) ([]byte, error)
 	// AppendDecrypt opens a ciphertext of either form.
 	AppendDecrypt(ctx context.Context, dst, ciphertext, aad []byte) ([]byte, error)
-	// Reencrypt appends the same value under the primary version, in the form that it
-	// was given in; changed is false if it is there already.
-	Reencrypt(ctx context.Context, dst, ciphertext, aad []byte) (out []byte, changed bool, err error)
+	// Renew appends the same value under the primary version, in the form that it was
+	// given in. from and to are equal if it is there already, or if that fails, and zero if
+	// the version is not known.
+	Renew(ctx context.Context, dst, ciphertext, aad []byte) (out []byte, from, to uint32, err error)
 	// Identify answers which version of which key a ciphertext is under.
 	Identify(ctx context.Context, ciphertext []byte) (key string, version uint32, err error)
 	// Text answers a ciphertext of either form as a token.

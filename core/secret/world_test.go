@@ -69,13 +69,14 @@ func (k *keys) accessesTo(name string) int {
 	return k.accesses[name]
 }
 
-func (k *keys) Reencrypt(ctx context.Context, dst, ciphertext, aad []byte) ([]byte, bool, error) {
+func (k *keys) Renew(ctx context.Context, dst, ciphertext, aad []byte) ([]byte, uint32, uint32, error) {
 	if k.before != nil {
 		if err := k.before(aad); err != nil {
-			return dst, false, err
+			_, from, _ := k.Identify(ctx, ciphertext)
+			return dst, from, from, err
 		}
 	}
-	return k.Engine.Reencrypt(ctx, dst, ciphertext, aad)
+	return k.Engine.Renew(ctx, dst, ciphertext, aad)
 }
 
 func (k *keys) rotate(t testing.TB, key string) {
