@@ -24,6 +24,9 @@ import (
 var pluginDir, configPath string
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(setupChild); path != "" {
+		setUpAndDie(path)
+	}
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

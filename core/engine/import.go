@@ -15,6 +15,11 @@ type Imported struct {
 	Root keyring.Root
 	// KDF, if set, is how the root comes from a passphrase.
 	KDF *keyring.KDF
+	// Label of the version; "vN" if it is empty.
+	Label string
+	// From, if set, is the primary that a new version is to follow: rotation.ErrRotated
+	// if it is another by then.
+	From uint32
 }
 
 // details say in the creation event where a version comes from. The names are
@@ -40,7 +45,7 @@ func (e *Engine) ImportKey(ctx context.Context, name string, i Imported, setting
 		return store.Key{}, err
 	}
 	result, err := e.rotator.Create(ctx, rotation.Request{
-		Key: name, Reason: keyring.ReasonInitial, Note: note, Root: i.Root, Details: i.details(),
+		Key: name, Reason: keyring.ReasonInitial, Note: note, Root: i.Root, Details: i.details(), Label: i.Label,
 	}, settings)
 	return result.Key, err
 }
@@ -61,6 +66,6 @@ func (e *Engine) ImportVersion(ctx context.Context, name string, i Imported, rea
 		return rotation.Result{}, err
 	}
 	return e.rotator.Rotate(ctx, rotation.Request{
-		Key: name, Reason: reason, Note: note, Root: i.Root, Details: i.details(),
+		Key: name, Reason: reason, Note: note, Root: i.Root, Details: i.details(), Label: i.Label, From: i.From,
 	})
 }

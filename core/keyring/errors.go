@@ -31,6 +31,8 @@ var (
 	ErrTooLarge = errors.New("value too large")
 	// ErrUsageLimit: the version reached its hard limit of uses.
 	ErrUsageLimit = errors.New("usage limit of the key version reached")
+	// ErrLabel: the version cannot have the label.
+	ErrLabel = errors.New("not a label for this version")
 	// ErrMaterial: no key in any form that can be imported.
 	ErrMaterial = errors.New("not a key")
 	// ErrWeak: key material that somebody could guess.

@@ -52,15 +52,24 @@ func NewKDF() KDF {
 	return k
 }
 
+// CheckPassphrase says whether a root may come from a passphrase: ErrWeak if it is too
+// short, ErrMaterial if it is too long.
+func CheckPassphrase(passphrase secret.Bytes) error {
+	switch n := passphrase.Len(); {
+	case n < MinPassphrase:
+		return fmt.Errorf("%w: a passphrase of %d bytes; use %d or more: whoever reads the database can try passphrases, and only length stops that", ErrWeak, n, MinPassphrase)
+	case n > MaxPassphrase:
+		return fmt.Errorf("%w: a passphrase of over %d bytes", ErrMaterial, MaxPassphrase)
+	}
+	return nil
+}
+
 // Root derives the root. The passphrase stays the caller's to wipe. ErrWeak if it is
 // too short, ErrMaterial if it is too long or the function is none, ErrFIPS if it is not
 // available.
 func (k KDF) Root(passphrase secret.Bytes) (Root, error) {
-	switch n := passphrase.Len(); {
-	case n < MinPassphrase:
-		return Root{}, fmt.Errorf("%w: a passphrase of %d bytes; use %d or more: whoever reads the database can try passphrases, and only length stops that", ErrWeak, n, MinPassphrase)
-	case n > MaxPassphrase:
-		return Root{}, fmt.Errorf("%w: a passphrase of over %d bytes", ErrMaterial, MaxPassphrase)
+	if err := CheckPassphrase(passphrase); err != nil {
+		return Root{}, err
 	}
 	switch usable := k.Time > 0 && k.Threads > 0; {
 	case k.Name == KDFArgon2id && usable && fips140.Enabled():
@@ -75,6 +84,40 @@ func (k KDF) Root(passphrase secret.Bytes) (Root, error) {
 		return NewRoot(b)
 	}
 	return Root{}, fmt.Errorf("%w: nothing can be derived by %+v", ErrMaterial, k)
+}
+
+// What a function read from a history may ask for at most: whoever can edit the database
+// must not make this process run out of memory or time.
+const (
+	maxKDFTime       = 16
+	maxKDFMemory     = 1 << 20
+	maxKDFIterations = 10_000_000
+)
+
+// ParseKDF reads what Details says. The error is ErrMaterial, also if details are not
+// those of a version that was made from a passphrase.
+func ParseKDF(details map[string]string) (KDF, error) {
+	k := KDF{Name: details["kdf"]}
+	salt, err := hex.DecodeString(details["kdf.salt"])
+	if k.Name == "" || err != nil || len(salt) != len(k.Salt) {
+		return KDF{}, fmt.Errorf("%w: the details name no function that makes a root from a passphrase, or no salt", ErrMaterial)
+	}
+	copy(k.Salt[:], salt)
+	read := func(name string, bits int) uint64 {
+		text, ok := details[name]
+		if !ok || err != nil {
+			return 0
+		}
+		var n uint64
+		n, err = strconv.ParseUint(text, 10, bits)
+		return n
+	}
+	k.Time, k.Memory = uint32(read("kdf.time", 32)), uint32(read("kdf.memory_kib", 32))
+	k.Threads, k.Iterations = uint8(read("kdf.threads", 8)), uint32(read("kdf.iterations", 32))
+	if err != nil || k.Time > maxKDFTime || k.Memory > maxKDFMemory || k.Iterations > maxKDFIterations {
+		return KDF{}, fmt.Errorf("%w: the details of %s are no numbers, or higher ones than any build writes", ErrMaterial, k.Name)
+	}
+	return k, nil
 }
 
 // Details is the function as a creation event tells it. The names are final.

@@ -92,6 +92,47 @@ func TestKDFRoot(t *testing.T) {
 	}
 }
 
+// TestParseKDF: what stands in a creation event makes the root again.
+func TestParseKDF(t *testing.T) {
+	for _, k := range []KDF{NewKDF(), {Name: KDFPBKDF2, Salt: [16]byte{7}, Iterations: 600_000}} {
+		if got, err := ParseKDF(k.Details()); err != nil || got != k {
+			t.Errorf("%+v came back as %+v, %v", k, got, err)
+		}
+	}
+	good := KDF{Name: KDFArgon2id, Time: 3, Memory: 64 << 10, Threads: 4}.Details()
+	for name, change := range map[string]func(map[string]string){
+		"no function":    func(d map[string]string) { delete(d, "kdf") },
+		"no salt":        func(d map[string]string) { delete(d, "kdf.salt") },
+		"short salt":     func(d map[string]string) { d["kdf.salt"] = "00" },
+		"no number":      func(d map[string]string) { d["kdf.time"] = "three" },
+		"too many lanes": func(d map[string]string) { d["kdf.threads"] = "256" },
+		"a terabyte":     func(d map[string]string) { d["kdf.memory_kib"] = "1073741824" },
+		"for ever":       func(d map[string]string) { d["kdf.iterations"] = "4294967295" },
+	} {
+		details := maps.Clone(good)
+		change(details)
+		if k, err := ParseKDF(details); !errors.Is(err, ErrMaterial) || k != (KDF{}) {
+			t.Errorf("%s: %+v, %v", name, k, err)
+		}
+	}
+}
+
+func FuzzParseKDF(f *testing.F) {
+	f.Add("argon2id", "000102030405060708090a0b0c0d0e0f", "3", "65536", "4", "")
+	f.Add("pbkdf2-hmac-sha256", "000102030405060708090a0b0c0d0e0f", "", "", "", "600000")
+	f.Fuzz(func(t *testing.T, name, salt, passes, memory, threads, iterations string) {
+		k, err := ParseKDF(map[string]string{
+			"kdf": name, "kdf.salt": salt, "kdf.time": passes, "kdf.memory_kib": memory, "kdf.threads": threads, "kdf.iterations": iterations,
+		})
+		if err != nil {
+			return
+		}
+		if again, err := ParseKDF(k.Details()); err != nil || again != k {
+			t.Errorf("%+v came back as %+v, %v", k, again, err)
+		}
+	})
+}
+
 func TestNewKDF(t *testing.T) {
 	a, b := NewKDF(), NewKDF()
 	if a.Salt == b.Salt || a.Salt == [16]byte{} {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // transitions lists what may follow each state. Nothing leaves Destroyed, and a
@@ -77,13 +79,8 @@ func (r *Record) AddVersion(v Version) error {
 	if len(v.Wraps) == 0 {
 		return fmt.Errorf("keyring: version %d of key %q has no wrap", v.Number, r.Name)
 	}
-	if err := v.checkLabel(); err != nil {
+	if err := r.CheckLabel(v.Number, v.Label); err != nil {
 		return err
-	}
-	for i := range r.Versions {
-		if r.Versions[i].Label == v.Label {
-			return fmt.Errorf("keyring: label %q of key %q is taken", v.Label, r.Name)
-		}
 	}
 	v.State = PreActive
 	v.Activated = time.Time{}
@@ -134,12 +131,36 @@ func (r *Record) SetState(number uint32, to State, now time.Time) error {
 	return nil
 }
 
+// MaxLabel is the longest label in bytes.
+const MaxLabel = 128
+
 var numberedLabel = regexp.MustCompile(`^v[0-9]+$`)
 
 // checkLabel: any text is a label, but "vN" is kept for version N.
 func (v *Version) checkLabel() error {
 	if v.Label == "" || numberedLabel.MatchString(v.Label) && v.Label != VersionLabel(v.Number) {
-		return fmt.Errorf("keyring: version %d cannot have the label %q", v.Number, v.Label)
+		return fmt.Errorf("%w: version %d cannot have %q: it is not empty, and v with a number is for the version of that number", ErrLabel, v.Number, v.Label)
+	}
+	return nil
+}
+
+// notInLabel: what ends a line, or changes the direction of writing, makes a label look
+// like another.
+func notInLabel(c rune) bool { return unicode.In(c, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) }
+
+// CheckLabel says whether a version that is to be made may have a label. The error is
+// ErrLabel.
+func (r *Record) CheckLabel(number uint32, label string) error {
+	if err := (&Version{Number: number, Label: label}).checkLabel(); err != nil {
+		return err
+	}
+	if len(label) > MaxLabel || !utf8.ValidString(label) || strings.ContainsFunc(label, notInLabel) {
+		return fmt.Errorf("%w: %q: use one line of up to %d bytes of UTF-8, without control characters", ErrLabel, label, MaxLabel)
+	}
+	for i := range r.Versions {
+		if r.Versions[i].Label == label {
+			return fmt.Errorf("%w: %q is that of version %d of key %q", ErrLabel, label, r.Versions[i].Number, r.Name)
+		}
 	}
 	return nil
 }

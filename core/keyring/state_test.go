@@ -137,17 +137,26 @@ func TestLabels(t *testing.T) {
 	for _, c := range []struct {
 		label string
 		ok    bool
-	}{{"", false}, {"v2", false}, {"v01", false}, {"2026-Q1", true}} {
+	}{
+		{"", false},
+		{"v2", false},
+		{"v01", false},
+		{"two\nlines", false},
+		{"\u202ereversed", false},
+		{"\xff", false},
+		{strings.Repeat("x", MaxLabel+1), false},
+		{"2026-Q1", true},
+	} {
 		v := newTestVersion(1)
 		v.Label = c.label
-		if err := rec.AddVersion(v); (err == nil) != c.ok {
+		if err := rec.AddVersion(v); (err == nil) != c.ok || err != nil && !errors.Is(err, ErrLabel) {
 			t.Errorf("label %q: %v", c.label, err)
 		}
 	}
 	v := newTestVersion(2)
 	v.Label = "2026-Q1"
-	if rec.AddVersion(v) == nil {
-		t.Error("a label was given twice")
+	if err := rec.AddVersion(v); !errors.Is(err, ErrLabel) {
+		t.Errorf("a label was given twice: %v", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -134,6 +135,17 @@ func (op *operation) make(ctx context.Context) (wrapping.Material, error) {
 // number is that of the version to make.
 func (op *operation) number() uint32 { return max(op.record.NextVersion(), op.Above+1) }
 
+// label is that of the version to make.
+func (op *operation) label() string { return cmp.Or(op.Label, keyring.VersionLabel(op.number())) }
+
+// checkLabel refuses a label before anything is done outside.
+func (op *operation) checkLabel() error {
+	if op.Label == "" {
+		return nil
+	}
+	return op.record.CheckLabel(op.number(), op.Label)
+}
+
 // commit is the one transaction that makes the version exist and encrypt. It is
 // not cut short by ctx: past this point there is nothing left to wait for.
 func (op *operation) commit(ctx context.Context, m wrapping.Material) (store.Key, error) {
@@ -173,7 +185,7 @@ func (op *operation) apply(rec *keyring.Record, m wrapping.Material) ([]history.
 	}
 	now, number := op.now(), m.Binding.Version
 	err := rec.AddVersion(keyring.Version{
-		Number: number, Label: keyring.VersionLabel(number), Algorithm: m.Binding.Algorithm,
+		Number: number, Label: op.label(), Algorithm: m.Binding.Algorithm,
 		Created: now, Reason: op.Reason, KCV: m.KCV, Wraps: m.Wraps,
 	})
 	if err != nil {
@@ -206,12 +218,15 @@ func (op *operation) event(t history.Type, at time.Time) history.Event {
 }
 
 // creationDetails says under which keys of which key managers a version was born.
-// The names are final: `algorithm`, and `kek_id.P` and `kek_version.P` for each
-// provider P.
+// The names are final: `algorithm`, `label` where one was asked for, and `kek_id.P` and
+// `kek_version.P` for each provider P.
 func (op *operation) creationDetails(m wrapping.Material) map[string]string {
 	details := maps.Clone(op.Details)
 	if details == nil {
 		details = make(map[string]string)
+	}
+	if op.Label != "" {
+		details["label"] = op.Label
 	}
 	details["algorithm"] = string(m.Binding.Algorithm)
 	for _, w := range m.Wraps {

@@ -116,6 +116,9 @@ type Request struct {
 	Root keyring.Root
 	// Details stand in the creation event beside what is always there.
 	Details map[string]string
+	// Label of the version; "vN" if it is empty. A label that is given stands in the
+	// creation event as its detail `label`.
+	Label string
 	// Above is a version number that is taken outside of this store, as is every one
 	// below it: the new version gets a higher one.
 	Above uint32
@@ -200,6 +203,9 @@ func (r *Rotator) Create(ctx context.Context, req Request, settings keyring.Sett
 			ID: keyring.KeyID(uuid.New()), Name: req.Key, Created: r.now(), Settings: settings,
 		},
 	}
+	if err := op.checkLabel(); err != nil {
+		return Result{}, err
+	}
 	return op.run(ctx)
 }
 
@@ -235,6 +241,9 @@ func (r *Rotator) Rotate(ctx context.Context, req Request) (Result, error) {
 	op := &operation{
 		Rotator: r, Request: req, id: uuid.NewString(), kind: KindRotate,
 		record: before.Record,
+	}
+	if err := op.checkLabel(); err != nil {
+		return Result{}, err
 	}
 	return op.run(ctx)
 }
