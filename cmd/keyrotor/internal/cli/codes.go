@@ -71,6 +71,8 @@ func codes() []code {
 		{"unknown_version", is(keyring.ErrUnknownVersion), "the key has no such version"},
 		{"unknown_event", is(history.ErrNoEvent), "the history has no such event"},
 		{"key_exists", is(store.ErrKeyExists), "the name is taken, now or in the past"},
+		{"other_key", is(core.ErrOtherKey), "the key exists, and its versions are not those that were given"},
+		{"invalid_label", is(keyring.ErrLabel), "no version may have this label, or another one has it"},
 		{"restored", is(rotation.ErrRestored), "the key came out of a backup; run 'keyrotor recover'"},
 		{"no_primary", is(keyring.ErrNoPrimary), "the key has no version that encrypts"},
 		{"state", is(keyring.ErrState), "the version's state does not allow it"},

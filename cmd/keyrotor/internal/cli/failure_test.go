@@ -32,6 +32,8 @@ func TestCodeOf(t *testing.T) {
 		"invalid_name":           keyring.ErrInvalidName,
 		"unknown_key":            fmt.Errorf("read: %w", keyring.ErrUnknownKey),
 		"unknown_version":        keyring.ErrUnknownVersion,
+		"other_key":              core.ErrOtherKey,
+		"invalid_label":          keyring.ErrLabel,
 		"key_exists":             store.ErrKeyExists,
 		"no_primary":             keyring.ErrNoPrimary,
 		"restored":               fmt.Errorf("%w: run it", rotation.ErrRestored),

@@ -15,7 +15,7 @@ func (a *app) keyCommand() *cobra.Command {
 		Short: "Create, show, rotate, migrate and destroy keys",
 		Example: `  keyrotor key create payments
   keyrotor key rotate payments --reason emergency --note 'laptop stolen'`,
-	}, a.keyCreate(), a.keyImport(), a.keyList(), a.keyShow(), a.keyRotate(), a.keyMigrate(), a.keyState(), a.keySet(),
+	}, a.keyCreate(), a.keyImport(), a.keySetup(), a.keyList(), a.keyShow(), a.keyRotate(), a.keyMigrate(), a.keyState(), a.keySet(),
 		a.keyDestroy())
 }
 

@@ -162,12 +162,7 @@ func (i *keyImport) read(ctx context.Context) (engine.Imported, error) {
 func (i *keyImport) input(ctx context.Context) ([]byte, error) {
 	switch {
 	case i.file != "":
-		file, err := os.Open(i.file)
-		if err != nil {
-			return nil, fmt.Errorf("--file: %w", err)
-		}
-		defer file.Close()
-		return readSecret(ctx, file)
+		return secretFile(ctx, "--file", i.file)
 	case !i.InTerminal():
 		return readSecret(ctx, i.In)
 	case i.passphrase:
@@ -175,6 +170,16 @@ func (i *keyImport) input(ctx context.Context) ([]byte, error) {
 	default:
 		return i.Secret(ctx, "Key, in hex or base64: ")
 	}
+}
+
+// secretFile reads the file that a flag names.
+func secretFile(ctx context.Context, flag, path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	defer file.Close()
+	return readSecret(ctx, file)
 }
 
 func readSecret(ctx context.Context, from io.Reader) ([]byte, error) {

@@ -253,9 +253,9 @@ func joined(list []string) string {
 }
 
 // notNil makes an empty list [] in JSON.
-func notNil(list []string) []string {
+func notNil[T any](list []T) []T {
 	if list == nil {
-		return []string{}
+		return []T{}
 	}
 	return list
 }
