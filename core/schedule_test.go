@@ -53,8 +53,8 @@ key "payments" {
 	for _, p := range kr.Scheduler.Policies("payments") {
 		names = append(names, p.Name())
 	}
-	if want := []string{"hard_limit", "any"}; !slices.Equal(names, want) || kr.Scheduler.Interval != 10*time.Minute {
-		t.Errorf("policies %q, want %q; interval %s", names, want, kr.Scheduler.Interval)
+	if want := []string{"hard_limit", "any"}; !slices.Equal(names, want) || kr.Scheduler.Interval() != 10*time.Minute {
+		t.Errorf("policies %q, want %q; interval %s", names, want, kr.Scheduler.Interval())
 	}
 	if err := kr.Scheduler.Start(); err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func advanceUntil(clock *clockwork.FakeClock, s *scheduler.Scheduler, outcomes <
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
-		if clock.Since(s.Status().Checked) < s.Interval && !s.Rotating("payments") {
+		if clock.Since(s.Status().Checked) < s.Interval() && !s.Rotating("payments") {
 			clock.Advance(6 * time.Hour)
 		}
 		select {

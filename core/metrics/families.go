@@ -74,7 +74,7 @@ func (s scrape) send(f family, value float64, labels ...string) {
 }
 
 func (s scrape) scheduler(of *scheduler.Scheduler) {
-	s.send(schedulerInterval, of.Interval.Seconds())
+	s.send(schedulerInterval, of.Interval().Seconds())
 	status := of.Status()
 	if status.Checked.IsZero() {
 		return

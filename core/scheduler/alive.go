@@ -46,8 +46,8 @@ func (s *Scheduler) Alive() error {
 		return errStopped
 	case s.status.atWork && since > turnLimit:
 		return fmt.Errorf("a check of policies has been under way for %s", since)
-	case !s.status.atWork && since > s.Interval+turnLimit:
-		return fmt.Errorf("no policy was checked for %s, and the interval is %s", since, s.Interval)
+	case !s.status.atWork && since > s.Interval()+turnLimit:
+		return fmt.Errorf("no policy was checked for %s, and the interval is %s", since, s.Interval())
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func (s *Scheduler) check(ctx context.Context, now time.Time, names []string) (k
 		return len(found), due, nil // nothing that is worth a write
 	}
 	by := s.status.record(now, len(found), len(due), len(names) == 0)
-	by.Owner, by.Interval = s.Owner, s.Interval
+	by.Owner, by.Interval = s.Owner, s.Interval()
 	err = s.Store.RecordChecks(ctx, by, news)
 	s.status.recorded(err)
 	if err != nil {
@@ -130,7 +130,7 @@ func (s *Scheduler) decide(f store.Facts, now time.Time, known map[policyOf]stor
 		case d.Due && now.Before(held):
 			at = held
 		case d.Due && s.served(f.Name, p.Name(), d.Slot):
-			at = now.Add(s.Interval)
+			at = now.Add(s.Interval())
 		case d.Due && found.due == nil:
 			found.due = &task{
 				Rotation: Rotation{

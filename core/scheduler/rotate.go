@@ -52,7 +52,7 @@ func (s *Scheduler) serve(r *run, group chan struct{}, t task) time.Time {
 	ctx, now := r.ctx, s.Clock.Now()
 	select {
 	case <-r.done: // what has not begun does not
-		return now.Add(s.Interval)
+		return now.Add(s.Interval())
 	default:
 	}
 	// It may have waited for long: another process may have served it, or a blackout
@@ -73,7 +73,7 @@ func (s *Scheduler) looked(key string, now time.Time) time.Time {
 	if at, ok := s.next[key]; ok && at.After(now) {
 		return at
 	}
-	return now.Add(s.Interval)
+	return now.Add(s.Interval())
 }
 
 // settle says what became of a rotation, and when to look at the key again.
@@ -96,11 +96,11 @@ func (s *Scheduler) settle(ctx context.Context, t task, version uint32, err erro
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.done[policyOf{t.Key, t.Due.Policy}] = t.Due.Slot
-		return now.Add(s.Interval)
+		return now.Add(s.Interval())
 	case errors.As(err, &held):
 		return now.Add(lookAgain)
 	case ctx.Err() != nil:
-		return now.Add(s.Interval)
+		return now.Add(s.Interval())
 	}
 	code, retry := rotation.ErrorCode(err), now.Add(retryAfter(t.failures+1))
 	s.Log.Warn("a rotation failed; the key stays in use, and it is tried again", "key", t.Key, "policy", t.Due.Policy,

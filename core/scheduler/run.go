@@ -95,8 +95,8 @@ func (s *Scheduler) loop(ctx context.Context, r *run) {
 		now := s.Clock.Now()
 		s.status.turn(now, true)
 		// The clock may have been set back: an interval is never longer than it is.
-		if all = all || !now.Before(full) || full.Sub(now) > s.Interval; all {
-			full = now.Add(s.Interval)
+		if all = all || !now.Before(full) || full.Sub(now) > s.Interval(); all {
+			full = now.Add(s.Interval())
 			names = nil
 		} else {
 			names = append(names, s.dueBy(now)...)
@@ -149,7 +149,7 @@ func (s *Scheduler) checkAndRotate(ctx context.Context, r *run, now time.Time, n
 			s.Log.Error("policies could not be checked", "error", err)
 			s.status.failed(err)
 		}
-		s.postpone(names, now.Add(s.Interval))
+		s.postpone(names, now.Add(s.Interval()))
 		return err
 	}
 	took := s.Clock.Since(now)

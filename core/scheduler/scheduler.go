@@ -15,6 +15,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -29,8 +30,8 @@ const DefaultInterval = time.Minute
 
 // The errors of a scheduler.
 var (
-	// ErrPolicyExists: the key has a policy of that name.
-	ErrPolicyExists = errors.New("the key has a policy of that name")
+	// ErrPolicyExists: there is a policy of that name.
+	ErrPolicyExists = errors.New("there is a policy of that name")
 	// ErrRunning: the scheduler was started before.
 	ErrRunning = errors.New("the scheduler runs already")
 )
@@ -79,6 +80,8 @@ type Outcome struct {
 type Scheduler struct {
 	Config
 	status status
+	// interval is Config's, until it is set anew.
+	interval atomic.Int64
 	// nudged wakes the loop.
 	nudged chan struct{}
 
@@ -120,59 +123,85 @@ func New(c Config) (*Scheduler, error) {
 	if c.OnOutcome == nil {
 		c.OnOutcome = func(Outcome) {}
 	}
-	return &Scheduler{
+	s := &Scheduler{
 		Config: c, nudged: make(chan struct{}, 1),
 		of: make(map[string][]policy.Policy), names: make(map[string]bool), looking: make(map[string]bool), marks: make(map[string]marks), next: make(map[string]time.Time),
 		checks: make(map[policyOf]store.PolicyCheck), done: make(map[policyOf]string), again: make(map[policyOf]rerun), groups: make(map[string]chan struct{}), rotating: make(map[string]bool),
-	}, nil
+	}
+	s.interval.Store(int64(c.Interval))
+	return s, nil
 }
 
-// Add gives a key one more policy, or all keys if key is empty. It counts from the
-// next check on, which comes at once. ErrPolicyExists if a policy of that name is there,
-// for all keys also if any key has one.
-func (s *Scheduler) Add(key string, p policy.Policy) error {
-	if p.Name() == "" || p.Name() == (policy.HardLimit{}).Name() {
-		return fmt.Errorf("scheduler: a policy cannot be named %q", p.Name())
+// Interval is how often every key is looked at.
+func (s *Scheduler) Interval() time.Duration { return time.Duration(s.interval.Load()) }
+
+// SetInterval sets how often every key is looked at, from the next check on, which comes
+// at once.
+func (s *Scheduler) SetInterval(d time.Duration) error {
+	if d <= 0 {
+		return fmt.Errorf("scheduler: an interval of %s; it must be more than 0", d)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	taken := slices.ContainsFunc(s.policies(key), named(p.Name()))
-	for _, list := range s.of {
-		taken = taken || key == "" && slices.ContainsFunc(list, named(p.Name()))
-	}
-	if taken {
-		return fmt.Errorf("%w: %q: remove it first", ErrPolicyExists, p.Name())
-	}
-	if key == "" {
-		s.every = append(slices.Clip(s.every), p)
-	} else {
-		s.of[key] = append(slices.Clip(s.of[key]), p)
-	}
-	s.wake(key)
+	s.interval.Store(int64(d))
+	s.Nudge("")
 	return nil
 }
+
+// Add gives a key one more policy, or all keys if key is empty. It counts from the next
+// check on, which comes at once. A key's own policy takes the place of one of all keys
+// that has the same name. ErrPolicyExists if key has one of that name.
+func (s *Scheduler) Add(key string, p policy.Policy) error { return s.Replace(key, nil, p) }
 
 // Remove takes a policy away again, and reports whether it was there.
 func (s *Scheduler) Remove(key, name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := s.of[key]
-	if key == "" {
-		list = s.every
-	}
-	left := slices.DeleteFunc(slices.Clone(list), named(name))
-	if len(left) == len(list) {
+	if !slices.ContainsFunc(s.own(key), named(name)) {
 		return false
 	}
+	s.replace(key, []string{name}, nil)
+	return true
+}
+
+// Replace takes policies away and adds others, as Remove and Add do, in one step: no check
+// sees the key in between. If it fails, nothing is changed.
+func (s *Scheduler) Replace(key string, names []string, policies ...policy.Policy) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, p := range policies {
+		if p.Name() == "" || p.Name() == (policy.HardLimit{}).Name() {
+			return fmt.Errorf("scheduler: a policy cannot be named %q", p.Name())
+		}
+		there := !slices.Contains(names, p.Name()) && slices.ContainsFunc(s.own(key), named(p.Name()))
+		if there || slices.ContainsFunc(policies[:i], named(p.Name())) {
+			return fmt.Errorf("%w: %q: remove it first", ErrPolicyExists, p.Name())
+		}
+	}
+	s.replace(key, names, policies)
+	return nil
+}
+
+// own are the policies that were added for a key, or for all if key is empty.
+func (s *Scheduler) own(key string) []policy.Policy {
 	if key == "" {
-		s.every = left
+		return s.every
+	}
+	return s.of[key]
+}
+
+// replace is Replace without a check. The caller holds mu.
+func (s *Scheduler) replace(key string, names []string, policies []policy.Policy) {
+	gone := func(p policy.Policy) bool { return slices.Contains(names, p.Name()) }
+	list := append(slices.DeleteFunc(slices.Clone(s.own(key)), gone), policies...)
+	if key == "" {
+		s.every = list
 	} else {
-		s.of[key] = left
+		s.of[key] = list
 	}
 	// Another one of that name is not held for what this one did.
-	maps.DeleteFunc(s.again, func(id policyOf, _ rerun) bool { return id.policy == name && (key == "" || id.key == key) })
+	maps.DeleteFunc(s.again, func(id policyOf, _ rerun) bool {
+		return slices.Contains(names, id.policy) && (key == "" || id.key == key)
+	})
 	s.wake(key)
-	return true
 }
 
 func named(name string) func(policy.Policy) bool {
@@ -189,7 +218,14 @@ func (s *Scheduler) Policies(key string) []policy.Policy {
 // policies is Policies with mu held. The built-in one comes first: a key near its hard
 // limit is rotated whatever its owner wants.
 func (s *Scheduler) policies(key string) []policy.Policy {
-	return slices.Concat([]policy.Policy{policy.HardLimit{}}, s.every, s.of[key])
+	own := s.of[key]
+	policies := append(make([]policy.Policy, 0, 1+len(s.every)+len(own)), policy.HardLimit{})
+	for _, p := range s.every {
+		if !slices.ContainsFunc(own, named(p.Name())) {
+			policies = append(policies, p)
+		}
+	}
+	return append(policies, own...)
 }
 
 // Nudge has a key looked at soon, because it was used much, or changed, or every key if

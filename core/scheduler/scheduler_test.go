@@ -3,6 +3,7 @@ package scheduler_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,25 +65,104 @@ func TestPoliciesChange(t *testing.T) {
 			t.Error("Remove does not tell what it removed")
 		}
 		b.add(p, "", maxAge(4*time.Hour))
-		if err := p.Add("orders", maxAge(time.Hour)); !errors.Is(err, scheduler.ErrPolicyExists) {
-			t.Errorf("a policy of the name that one of all keys has: %v", err)
-		}
-		time.Sleep(2 * time.Hour) // 4:40
+		b.add(p, "orders", maxAge(3*time.Hour)) // in its place, for this key
+		time.Sleep(2 * time.Hour)               // 4:40
 		b.wantRotations("payments", 90*time.Minute, 150*time.Minute)
-		b.wantRotations("orders", 4*time.Hour)
+		b.wantRotations("orders", 3*time.Hour)
 	})
 }
 
-// TestNameOfAnotherKey: the policies of a key have names of their own, in whichever
-// order they are added.
-func TestNameOfAnotherKey(t *testing.T) {
+// TestOwnPolicy: a key's own policy takes the place of one of all keys of its name, in
+// whichever order they are added, and leaves it to that one when it goes.
+func TestOwnPolicy(t *testing.T) {
+	words := func(p process, key string) (list []string) {
+		for _, policy := range p.Policies(key)[1:] { // the first is built in
+			list = append(list, policy.Description())
+		}
+		return list
+	}
 	synctest.Test(t, func(t *testing.T) {
 		p := newBench(t).process()
-		if err := p.Add("payments", maxAge(time.Hour)); err != nil {
+		for _, key := range []string{"payments", "", "orders"} {
+			age := maxAge(map[string]time.Duration{"payments": time.Hour, "": 2 * time.Hour, "orders": 3 * time.Hour}[key])
+			if err := p.Add(key, age); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for key, want := range map[string]string{"payments": "every 1 hour", "orders": "every 3 hours", "cards": "every 2 hours"} {
+			if got := words(p, key); !slices.Equal(got, []string{want}) {
+				t.Errorf("%s: %q, want %q", key, got, want)
+			}
+		}
+		if !p.Remove("payments", "max_age") {
+			t.Error("it was not there")
+		}
+		if got := words(p, "payments"); !slices.Equal(got, []string{"every 2 hours"}) {
+			t.Errorf("without its own: %q", got)
+		}
+	})
+}
+
+// TestReplace: in one step, or not at all.
+func TestReplace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		p := b.process()
+		b.create(p, "payments", "a")
+		uses, err := policy.NewMaxUses(1000)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Add("", maxAge(2*time.Hour)); !errors.Is(err, scheduler.ErrPolicyExists) {
-			t.Errorf("a policy of all keys of a name that one of a key has: %v", err)
+		b.add(p, "payments", maxAge(time.Hour))
+		b.add(p, "payments", uses)
+		names := func() (list []string) {
+			for _, policy := range p.Policies("payments") {
+				list = append(list, policy.Description())
+			}
+			return list
+		}
+		before := names()
+		for _, c := range []struct {
+			names    []string
+			policies []policy.Policy
+		}{
+			{[]string{"max_age"}, []policy.Policy{maxAge(time.Minute), uses}},
+			{[]string{"max_age", "max_uses"}, []policy.Policy{maxAge(time.Minute), maxAge(time.Hour)}},
+			{[]string{"max_age"}, []policy.Policy{maxAge(time.Minute), policy.HardLimit{}}},
+		} {
+			if err := p.Replace("payments", c.names, c.policies...); err == nil || !slices.Equal(names(), before) {
+				t.Errorf("%v, and there are %q", err, names())
+			}
+		}
+		if err := p.Replace("payments", []string{"max_age", "max_uses"}, maxAge(30*time.Minute)); err != nil {
+			t.Error(err)
+		}
+		if got := names(); !slices.Equal(got[1:], []string{"every 30 minutes"}) {
+			t.Errorf("there are %q", got)
+		}
+		p.start(b)
+		time.Sleep(45 * time.Minute)
+		b.wantRotations("payments", 30*time.Minute)
+	})
+}
+
+// TestSetInterval: a scheduler that runs checks at its new interval at once.
+func TestSetInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		p := b.process(func(c *scheduler.Config) { c.Interval = 24 * time.Hour })
+		b.create(p, "payments", "a")
+		p.start(b)
+		time.Sleep(time.Minute)
+		if err := p.SetInterval(0); err == nil || p.Interval() != 24*time.Hour {
+			t.Errorf("%v, and the interval is %s", err, p.Interval())
+		}
+		if err := p.SetInterval(10 * time.Minute); err != nil || p.Interval() != 10*time.Minute {
+			t.Errorf("%v, and the interval is %s", err, p.Interval())
+		}
+		time.Sleep(25 * time.Minute)
+		if ago := time.Since(p.Status().Checked); ago > 10*time.Minute {
+			t.Errorf("the newest check was %s ago", ago)
 		}
 	})
 }

@@ -130,7 +130,7 @@ func (d *daemon) summary() string {
 
 func summarize(s *scheduler.Scheduler) string {
 	status := s.Status()
-	line := fmt.Sprintf("keys: %d, due: %d, checked every %s; rotated: %d, failed: %d", status.Keys, status.Due, s.Interval, status.Rotated, status.Failed)
+	line := fmt.Sprintf("keys: %d, due: %d, checked every %s; rotated: %d, failed: %d", status.Keys, status.Due, s.Interval(), status.Rotated, status.Failed)
 	if status.Err != nil {
 		line = "checks fail: " + oneLine(status.Err.Error())
 	}

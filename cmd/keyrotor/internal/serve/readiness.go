@@ -75,8 +75,8 @@ func (d *daemon) checked(r *readiness, s *scheduler.Scheduler) {
 		r.refuse("the newest check of policies failed: %v", status.Err)
 	case status.Checked.IsZero():
 		r.refuse("no check of policies has ended yet")
-	case age > 2*s.Interval:
-		r.refuse("the newest check of policies was %s ago, and the interval is %s", age.Round(time.Millisecond), s.Interval)
+	case age > 2*s.Interval():
+		r.refuse("the newest check of policies was %s ago, and the interval is %s", age.Round(time.Millisecond), s.Interval())
 	}
 	if status.Unrecorded != nil {
 		r.refuse("the store is read and cannot be written, so that no key can be rotated: %v", status.Unrecorded)

@@ -93,7 +93,7 @@ func (d *daemon) reload(ctx context.Context) {
 		d.reloads.failed()
 		d.manager.tell("READY=1", "STATUS="+oneLine("reload refused: "+err.Error()))
 	default:
-		log.Info("reloaded", "keys", d.current.Load().Scheduler.Status().Keys, "interval", d.current.Load().Scheduler.Interval.String())
+		log.Info("reloaded", "keys", d.current.Load().Scheduler.Status().Keys, "interval", d.current.Load().Scheduler.Interval().String())
 		d.reloads.succeeded(d.clock.Now())
 		d.manager.tell("READY=1", "STATUS="+d.summary())
 	}

@@ -130,7 +130,7 @@ func (d *daemon) start(ctx context.Context) error {
 		return fmt.Errorf("the first check of policies failed: %w", err)
 	}
 	d.reloads.succeeded(d.clock.Now())
-	d.Opener.Log.Info("ready", "keys", kr.Scheduler.Status().Keys, "interval", kr.Scheduler.Interval.String(), "store", kr.Config.Storage.Path)
+	d.Opener.Log.Info("ready", "keys", kr.Scheduler.Status().Keys, "interval", kr.Scheduler.Interval().String(), "store", kr.Config.Storage.Path)
 	d.manager.tell("READY=1", "STATUS="+d.summary())
 	return nil
 }
