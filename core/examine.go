@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"crypto/fips140"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/config"
 	"github.com/keyrotor/keyrotor/core/doctor"
 	"github.com/keyrotor/keyrotor/core/provider"
+	"github.com/keyrotor/keyrotor/core/scheduler"
 	"github.com/keyrotor/keyrotor/core/secret"
 )
 
@@ -258,13 +260,8 @@ func (x *examination) examineStore(ctx context.Context) {
 	for _, p := range x.file.Providers {
 		names = append(names, p.Name)
 	}
-	rotated := 0
-	for _, k := range x.file.Keys {
-		if k.Rotation != nil {
-			rotated++
-		}
-	}
 	x.stored = doctor.SQLite(ctx, x.file.Storage.Path, doctor.Circumstances{
-		Providers: names, Rotated: rotated, FIPS: fips140.Enabled(), Deep: x.deep, Now: x.now,
+		Providers: names, Keys: x.file.Keys, FIPS: fips140.Enabled(), Deep: x.deep, Now: x.now,
+		Interval: cmp.Or(x.Interval, x.file.Scheduler.Interval, scheduler.DefaultInterval),
 	})
 }

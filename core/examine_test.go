@@ -160,7 +160,7 @@ func TestExamineHealthy(t *testing.T) {
 	for _, deep := range []bool{false, true} {
 		wrong, report := p.examine(t, deep)
 		expectFindings(t, "healthy", wrong, nil)
-		if n := len(report.Findings); n != 33 {
+		if n := len(report.Findings); n != 39 {
 			t.Errorf("%d findings: %+v", n, report.Findings)
 		}
 	}
@@ -191,7 +191,7 @@ func files(t *testing.T, dir string) string {
 // that and nothing else.
 func TestExamineBroken(t *testing.T) {
 	cases := map[string]func(*testing.T, patient) []expected{}
-	for _, group := range []map[string]func(*testing.T, patient) []expected{brokenConfigs(), brokenPlugins(), brokenProviders(), brokenStores(), brokenContents()} {
+	for _, group := range []map[string]func(*testing.T, patient) []expected{brokenConfigs(), brokenPlugins(), brokenProviders(), brokenStores(), brokenContents(), brokenRotations()} {
 		for name, breakIt := range group {
 			if cases[name] != nil {
 				t.Fatalf("two cases are named %q", name)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
@@ -29,6 +30,8 @@ type KeyReader interface {
 	Names(ctx context.Context) ([]string, error)
 	Key(ctx context.Context, name string) (store.Key, error)
 	Events(ctx context.Context, q history.Query) (history.Page, error)
+	// Held tells who holds uses of a key, on leases that have not expired at a time.
+	Held(ctx context.Context, key string, now time.Time) ([]store.Holding, error)
 }
 
 // Wraps counts, by provider and key-encryption key, the wraps of the versions that
@@ -58,6 +61,9 @@ func Keys(ctx context.Context, r KeyReader, c Circumstances) ([]Finding, Wraps) 
 		}
 		e.examine(key)
 		e.primary(key, rotation.CheckRestored(ctx, r, &key.Record))
+		e.usage(key)
+		e.leases(ctx, r, key)
+		e.clock(key)
 	}
 	if !whole {
 		e.wraps = nil
@@ -100,6 +106,9 @@ func (e *keyExamination) all(keys int) []Finding {
 		{keyVersions, "none has a version that is compromised or suspended"},
 		{keyWraps, "each version is wrapped by providers that the config has"},
 		{keyProviders, "each is to be wrapped by providers that the config has"},
+		{keyUsage, "none is used so much that a rotation has to hurry, or far more than before"},
+		{keyLeases, "uses are held by processes that can use them"},
+		{keyClock, "none has a version that was made in the future"},
 	} {
 		if e.seen[c.check] == 0 {
 			fine = append(fine, c.check.ok("", "%s: %s", count(keys, "key"), c.text))

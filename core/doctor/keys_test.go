@@ -25,6 +25,12 @@ type keyStore struct {
 	// restored is the event of the restoration, if the store came out of a backup.
 	restored *history.Event
 	eventErr error
+	held     []store.Holding
+	heldErr  error
+}
+
+func (s keyStore) Held(context.Context, string, time.Time) ([]store.Holding, error) {
+	return s.held, s.heldErr
 }
 
 func (s keyStore) ID() keyring.StoreID { return keyring.StoreID{1} }
@@ -79,6 +85,9 @@ func inOrder(keys string, without ...string) string {
 		{"versions", "none has a version that is compromised or suspended"},
 		{"wraps", "each version is wrapped by providers that the config has"},
 		{"providers", "each is to be wrapped by providers that the config has"},
+		{"usage", "none is used so much that a rotation has to hurry, or far more than before"},
+		{"leases", "uses are held by processes that can use them"},
+		{"clock", "none has a version that was made in the future"},
 	} {
 		if !slices.Contains(without, c.check) {
 			text += fmt.Sprintf("ok key.%s [] %s: %s\n", c.check, keys, c.words)
@@ -95,36 +104,36 @@ func TestKeys(t *testing.T) {
 		with   Circumstances
 		want   string
 	}{
-		"in order": {nil, Circumstances{Providers: two}, inOrder("1 key")},
-		"no primary": {func(k *store.Key) { _ = k.SetState(2, keyring.Deactivated, k.Created) }, Circumstances{Providers: two}, inOrder("1 key", "primary") + `
+		"in order": {nil, Circumstances{Providers: two, Now: noon}, inOrder("1 key")},
+		"no primary": {func(k *store.Key) { _ = k.SetState(2, keyring.Deactivated, k.Created) }, Circumstances{Providers: two, Now: noon}, inOrder("1 key", "primary") + `
 fail key.primary [payments] no version encrypts
   -> run `[1:] + "`keyrotor key rotate payments`\n"},
-		"over half": {func(k *store.Key) { k.Uses[2] = 51 }, Circumstances{Providers: two}, inOrder("1 key", "uses") + `
+		"over half": {func(k *store.Key) { k.Uses[2] = 51 }, Circumstances{Providers: two, Now: noon}, inOrder("1 key", "uses") + `
 warn key.uses [payments] version 2 has 51 of 100 uses
   -> run `[1:] + "`keyrotor key rotate payments`\n"},
-		"used up": {func(k *store.Key) { k.Uses[2] = 100 }, Circumstances{Providers: two}, inOrder("1 key", "uses") + `
+		"used up": {func(k *store.Key) { k.Uses[2] = 100 }, Circumstances{Providers: two, Now: noon}, inOrder("1 key", "uses") + `
 fail key.uses [payments] version 2 has 100 of 100 uses, and encrypts no more
   -> run `[1:] + "`keyrotor key rotate payments`\n"},
-		"compromised": {func(k *store.Key) { _ = k.SetState(1, keyring.Compromised, k.Created) }, Circumstances{Providers: two}, inOrder("1 key", "versions") + `
+		"compromised": {func(k *store.Key) { _ = k.SetState(1, keyring.Compromised, k.Created) }, Circumstances{Providers: two, Now: noon}, inOrder("1 key", "versions") + `
 warn key.versions [payments] version 1 is compromised, and still opens its ciphertexts
 `[1:] + compromised},
 		"compromised and blocked": {func(k *store.Key) {
 			_ = k.SetState(1, keyring.Compromised, k.Created)
 			k.Settings.BlockReads = true
-		}, Circumstances{Providers: two}, inOrder("1 key", "versions") + `
+		}, Circumstances{Providers: two, Now: noon}, inOrder("1 key", "versions") + `
 warn key.versions [payments] version 1 is compromised, and reads of it are blocked
 `[1:] + compromised},
 		"suspended": {func(k *store.Key) {
 			_ = k.SetState(1, keyring.Suspended, k.Created)
 			_ = k.SetState(2, keyring.Suspended, k.Created)
-		}, Circumstances{Providers: two}, inOrder("1 key", "primary", "versions") + `
+		}, Circumstances{Providers: two, Now: noon}, inOrder("1 key", "primary", "versions") + `
 warn key.versions [payments] version 1 is suspended, so its ciphertexts do not open
   -> decide what becomes of it: `[1:] + "`keyrotor key state payments 1 deactivated`" + ` lets it decrypt again
 warn key.versions [payments] version 2 is suspended, so its ciphertexts do not open
   -> decide what becomes of it: ` + "`keyrotor key state payments 2 deactivated`" + ` lets it decrypt again
 fail key.primary [payments] no version encrypts
   -> run ` + "`keyrotor key rotate payments`\n"},
-		"provider gone": {nil, Circumstances{Providers: []string{"second"}}, inOrder("1 key", "wraps", "providers") + `
+		"provider gone": {nil, Circumstances{Providers: []string{"second"}, Now: noon}, inOrder("1 key", "wraps", "providers") + `
 fail key.wraps [payments] version 1 is wrapped by local alone, which the config does not have: nothing opens its ciphertexts
   -> add the block of provider local to the config again
 fail key.wraps [payments] version 2 is wrapped by local alone, which the config does not have: nothing opens its ciphertexts
@@ -134,11 +143,11 @@ fail key.providers [payments] its rotation wraps with provider "local", which th
 `[1:]},
 		"one of two gone": {func(k *store.Key) {
 			k.Versions[1].Wraps = append(k.Versions[1].Wraps, keyring.Wrap{Provider: "old", KEKID: "x", Blob: []byte{1}})
-		}, Circumstances{Providers: two}, inOrder("1 key", "wraps") + `
+		}, Circumstances{Providers: two, Now: noon}, inOrder("1 key", "wraps") + `
 warn key.wraps [payments] version 2 is wrapped by old, too, which the config does not have
   -> add the block of provider old to the config again
 `[1:]},
-		"no wrap": {func(k *store.Key) { k.Versions[0].Wraps = nil }, Circumstances{Providers: two}, inOrder("1 key", "record", "wraps") + `
+		"no wrap": {func(k *store.Key) { k.Versions[0].Wraps = nil }, Circumstances{Providers: two, Now: noon}, inOrder("1 key", "record", "wraps") + `
 fail key.record [payments] keyring: version 1 of key "payments" has no wrap
   -> RESTORE
 fail key.wraps [payments] version 1 has no wrap: nothing opens its ciphertexts
@@ -147,12 +156,12 @@ fail key.wraps [payments] version 1 has no wrap: nothing opens its ciphertexts
 		"destroyed": {func(k *store.Key) {
 			_ = k.SetState(1, keyring.Quarantined, k.Created)
 			_ = k.SetState(1, keyring.Destroyed, k.Created)
-		}, Circumstances{Providers: two}, inOrder("1 key")},
-		"FIPS": {func(k *store.Key) { k.Versions[0].Algorithm = keyring.XChaCha20Poly1305 }, Circumstances{Providers: two, FIPS: true}, inOrder("1 key") + `
+		}, Circumstances{Providers: two, Now: noon}, inOrder("1 key")},
+		"FIPS": {func(k *store.Key) { k.Versions[0].Algorithm = keyring.XChaCha20Poly1305 }, Circumstances{Providers: two, FIPS: true, Now: noon}, inOrder("1 key") + `
 fail key.fips [payments] version 1 is for XChaCha20-Poly1305, which FIPS 140 mode does not have: its ciphertexts do not open in this process
   -> re-encrypt what it protects outside FIPS 140 mode, under a key for AES-256-GCM
 `[1:]},
-		"no FIPS": {func(k *store.Key) { k.Versions[0].Algorithm = keyring.XChaCha20Poly1305 }, Circumstances{Providers: two}, inOrder("1 key")},
+		"no FIPS": {func(k *store.Key) { k.Versions[0].Algorithm = keyring.XChaCha20Poly1305 }, Circumstances{Providers: two, Now: noon}, inOrder("1 key")},
 	} {
 		findings, _ := Keys(t.Context(), keyStore{keys: map[string]store.Key{"payments": sealed("payments", c.change)}}, c.with)
 		expect(t, name, findings, c.want)
@@ -173,7 +182,7 @@ func TestKeyRecords(t *testing.T) {
 		},
 		broken: map[string]error{"torn": store.ErrCorrupt, "unread": store.ErrSchema},
 	}
-	findings, wraps := Keys(t.Context(), s, Circumstances{Providers: []string{"local"}})
+	findings, wraps := Keys(t.Context(), s, Circumstances{Providers: []string{"local"}, Now: noon})
 	expect(t, "records", findings, inOrder("5 keys", "record")+fmt.Sprintf(`
 fail key.record [edited] integrity check failed: the stored record of key "edited" has digest %s, and its newest event says %s: restore a backup, or find out who changed the database
   -> find out who changed the database; RESTORE
@@ -203,7 +212,7 @@ func TestRestoredKeys(t *testing.T) {
 		keys:     map[string]store.Key{"payments": sealed("payments", func(k *store.Key) { _ = k.SetState(2, keyring.Deactivated, k.Created) })},
 		restored: &history.Event{Type: history.Restored, Version: 2, Details: map[string]string{"backup": "b7", "backup_created": "2026-03-01T12:00:00Z"}},
 	}
-	with := Circumstances{Providers: []string{"local"}}
+	with := Circumstances{Providers: []string{"local"}, Now: noon}
 	findings, _ := Keys(t.Context(), s, with)
 	expect(t, "restored", findings, inOrder("1 key", "primary")+"fail key.primary [payments] "+
 		rotation.CheckRestored(t.Context(), s, &keyring.Record{Name: "payments", Versions: s.keys["payments"].Versions}).Error()+"\n  -> run `keyrotor recover`\n")
@@ -222,7 +231,7 @@ func TestKeyWraps(t *testing.T) {
 			k.Versions[1].Wraps = append(k.Versions[1].Wraps, keyring.Wrap{Provider: "old", KEKID: "x", Blob: []byte{1}})
 		}),
 	}}
-	_, wraps := Keys(t.Context(), s, Circumstances{Providers: []string{"local", "second"}})
+	_, wraps := Keys(t.Context(), s, Circumstances{Providers: []string{"local", "second"}, Now: noon})
 	want := Wraps{"local": {{"kek/7", "1"}: 1, {"kek/7", "2"}: 2}, "second": {}}
 	if !reflect.DeepEqual(wraps, want) {
 		t.Errorf("wraps %v, want %v", wraps, want)

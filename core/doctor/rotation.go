@@ -24,28 +24,28 @@ type RotationReader interface {
 // missedChecks is how many intervals a process may let go by.
 const missedChecks = 3
 
-// Rotation looks whether somebody checks the policies that the config has, for so many
-// keys, and whether what they ask for succeeds.
-func Rotation(ctx context.Context, r RotationReader, configured int, now time.Time) []Finding {
+// Rotation looks whether somebody checks the policies that the config has, as often as it
+// says, and whether what they ask for succeeds.
+func Rotation(ctx context.Context, r RotationReader, c Circumstances) []Finding {
 	schedulers, err := r.Schedulers(ctx)
 	if err != nil {
 		return []Finding{rotationScheduler.fail("", err.Error(), restore)}
 	}
-	findings := checking(schedulers, configured, now)
+	findings := checking(schedulers, c)
 	failing, err := r.Failing(ctx)
 	if err != nil {
 		return append(findings, rotationPolicies.fail("", err.Error(), restore))
 	}
-	return append(findings, failures(failing, now)...)
+	return append(findings, failures(failing, c.Now)...)
 }
 
 // checking tells processes that check policies from those that did.
-func checking(schedulers []store.SchedulerCheck, configured int, now time.Time) []Finding {
+func checking(schedulers []store.SchedulerCheck, c Circumstances) []Finding {
 	const serve = "run `keyrotor serve` as a service, or start the scheduler of one of your own"
 	var findings []Finding
 	var alive []string
 	for _, s := range schedulers {
-		age := now.Sub(s.Checked)
+		age := c.Now.Sub(s.Checked)
 		switch {
 		case rotation.ParseOwner(s.Owner).Gone():
 			findings = append(findings, rotationScheduler.warn(s.Owner,
@@ -56,15 +56,20 @@ func checking(schedulers []store.SchedulerCheck, configured int, now time.Time) 
 				fmt.Sprintf("policies were last checked %s ago, at an interval of %s", ageText(age), s.Interval),
 				"look into its log: it hangs, or cannot read the store"))
 		default:
+			if s.Interval != c.Interval {
+				findings = append(findings, rotationScheduler.warn(s.Owner,
+					fmt.Sprintf("it checks policies every %s, and the config says %s", s.Interval, c.Interval),
+					"have it load this config (SIGHUP for `keyrotor serve`), unless it was started with an interval of its own"))
+			}
 			alive = append(alive, fmt.Sprintf("%s checked %s %s ago, every %s", s.Owner, count(s.Keys, "key"), ageText(max(age, 0)), s.Interval))
 		}
 	}
 	switch {
 	case len(alive) > 0:
 		findings = append(findings, rotationScheduler.ok("", "%s", strings.Join(alive, "; ")))
-	case configured > 0:
+	case c.rotated() > 0:
 		findings = append(findings, rotationScheduler.warn("",
-			fmt.Sprintf("the config has policies for %s, and no process checks them: nothing rotates by itself", count(configured, "key")), serve))
+			fmt.Sprintf("the config has policies for %s, and no process checks them: nothing rotates by itself", count(c.rotated(), "key")), serve))
 	case len(findings) == 0:
 		findings = append(findings, rotationScheduler.ok("", "the config has no policies, and no process checks any"))
 	}

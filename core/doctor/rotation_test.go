@@ -2,10 +2,13 @@ package doctor
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"testing"
 	"time"
 
+	"github.com/keyrotor/keyrotor/core/config"
+	"github.com/keyrotor/keyrotor/core/policy"
 	"github.com/keyrotor/keyrotor/core/store"
 )
 
@@ -22,6 +25,15 @@ func (w watch) Schedulers(context.Context) ([]store.SchedulerCheck, error) {
 
 func (w watch) Failing(context.Context, ...string) ([]store.PolicyCheck, error) {
 	return w.failing, w.err
+}
+
+// circumstances are those of a config with policies for so many keys, at noon.
+func circumstances(policies int) Circumstances {
+	c := Circumstances{Interval: time.Minute, Now: noon}
+	for i := range policies {
+		c.Keys = append(c.Keys, config.Key{Name: fmt.Sprint("key", i), Rotation: policy.HardLimit{}})
+	}
+	return c
 }
 
 func TestRotation(t *testing.T) {
@@ -49,6 +61,11 @@ warn rotation.scheduler [elsewhere/7/1] policies were last checked 1h0m ago, at 
   -> look into its log: it hangs, or cannot read the store
 ok rotation.scheduler [] elsewhere/7/1 checked 12 keys 1m ago, every 1m0s
 `[1:] + none},
+		"another interval": {watch{schedulers: []store.SchedulerCheck{{Owner: "elsewhere/7/1", Interval: time.Hour, Checked: noon.Add(-time.Minute), Keys: 12}}}, 1, `
+warn rotation.scheduler [elsewhere/7/1] it checks policies every 1h0m0s, and the config says 1m0s
+  -> have it load this config (SIGHUP for `[1:] + "`keyrotor serve`" + `), unless it was started with an interval of its own
+ok rotation.scheduler [] elsewhere/7/1 checked 12 keys 1m ago, every 1h0m0s
+` + none},
 		"failing": {watch{
 			schedulers: []store.SchedulerCheck{checked(0)},
 			failing:    []store.PolicyCheck{{Key: "payments", Policy: "max_age", Failures: 3, ErrorCode: "denied", Retry: noon}},
@@ -68,7 +85,7 @@ fail rotation.scheduler [] the store is damaged
   -> RESTORE
 `[1:]},
 	} {
-		expect(t, name, Rotation(t.Context(), c.watch, c.configured, noon), c.want)
+		expect(t, name, Rotation(t.Context(), c.watch, circumstances(c.configured)), c.want)
 	}
 }
 
@@ -78,7 +95,7 @@ func TestSchedulerGone(t *testing.T) {
 		return // nowhere else can that be told
 	}
 	s := store.SchedulerCheck{Owner: gone(t), Interval: time.Minute, Checked: noon, Keys: 12}
-	expect(t, "gone", Rotation(t.Context(), watch{schedulers: []store.SchedulerCheck{s}}, 0, noon), `
+	expect(t, "gone", Rotation(t.Context(), watch{schedulers: []store.SchedulerCheck{s}}, circumstances(0)), `
 warn rotation.scheduler [`[1:]+s.Owner+`] the process is gone, and did not stop as it should; it last checked policies at 2026-03-01T12:00:00Z
   -> look why it ended; the next scheduler that starts on this machine clears the record
 ok rotation.policies [] no rotation by policy has failed since the last that did not

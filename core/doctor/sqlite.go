@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/keyrotor/keyrotor/core/config"
 	"github.com/keyrotor/keyrotor/core/rewrap"
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
@@ -15,14 +16,26 @@ import (
 type Circumstances struct {
 	// Providers are the names that the config has.
 	Providers []string
-	// Rotated is for how many keys the config has policies.
-	Rotated int
+	// Keys are the blocks of keys that the config has, and Interval is how often it has
+	// policies looked at.
+	Keys     []config.Key
+	Interval time.Duration
 	// FIPS: this process is in FIPS 140 mode.
 	FIPS bool
 	// Deep has the database compared with its indexes.
 	Deep bool
 	// Now is this machine's time.
 	Now time.Time
+}
+
+// rotated is for how many keys the config has policies.
+func (c Circumstances) rotated() (n int) {
+	for _, k := range c.Keys {
+		if k.Rotation != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // Stored is what a look at a store gives: the findings, and what they say of the
@@ -58,8 +71,9 @@ func SQLite(ctx context.Context, path string, c Circumstances) Stored {
 	keys, wraps := Keys(ctx, contents, c)
 	events, lineage := History(ctx, contents, c.Now)
 	return Stored{
-		Findings: slices.Concat(findings, keys, events, Pending(ctx, contents, c.Now), Rotation(ctx, contents, c.Rotated, c.Now)),
-		Wraps:    wraps, Lineage: lineage,
+		Findings: slices.Concat(findings, keys, events, Pending(ctx, contents, c.Now),
+			Rotation(ctx, contents, c), Configured(ctx, contents, c), Errors(ctx, contents, c.Now)),
+		Wraps: wraps, Lineage: lineage,
 	}
 }
 

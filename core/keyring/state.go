@@ -146,7 +146,9 @@ func (v *Version) checkLabel() error {
 
 // notInLabel: what ends a line, or changes the direction of writing, makes a label look
 // like another.
-func notInLabel(c rune) bool { return unicode.In(c, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) }
+func notInLabel(c rune) bool {
+	return unicode.In(c, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
+}
 
 // CheckLabel says whether a version that is to be made may have a label. The error is
 // ErrLabel.

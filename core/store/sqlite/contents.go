@@ -23,12 +23,20 @@ type reads interface {
 	Extent(ctx context.Context) (history.Extent, error)
 	Schedulers(ctx context.Context) ([]store.SchedulerCheck, error)
 	Failing(ctx context.Context, names ...string) ([]store.PolicyCheck, error)
+	Checks(ctx context.Context, names ...string) ([]store.PolicyCheck, error)
+	Facts(ctx context.Context, names ...string) ([]store.Facts, error)
 }
 
 // Contents are what a database holds, for an [Inspection].
 type Contents struct {
 	reads
 	store *Store
+}
+
+// Held tells which processes hold uses of a key, on leases that have not expired at a
+// time.
+func (c *Contents) Held(ctx context.Context, key string, now time.Time) ([]store.Holding, error) {
+	return c.store.heldAt(ctx, key, now)
 }
 
 // Log calls f for each event, the oldest first, until f fails, and answers its

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/store"
@@ -138,13 +139,17 @@ func (s *Store) Leased(ctx context.Context, key string, version uint32) (uint64,
 
 // Held tells which processes hold uses of a key.
 func (s *Store) Held(ctx context.Context, key string) ([]store.Holding, error) {
+	return s.heldAt(ctx, key, s.now())
+}
+
+func (s *Store) heldAt(ctx context.Context, key string, now time.Time) ([]store.Holding, error) {
 	var held []store.Holding
 	err := s.read(ctx, "read leases", func(tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, `
 			SELECT l.version, l.owner, count(*), sum(l.count), sum(l.count * l.reencrypting), max(l.expires)
 			FROM leases AS l JOIN keys AS k ON k.id = l.key_id
 			WHERE k.name = ? AND l.expires > ? GROUP BY l.version, l.owner ORDER BY l.version, l.owner`,
-			key, store.Micros(s.now()))
+			key, store.Micros(now))
 		if err != nil {
 			return err
 		}
