@@ -135,7 +135,7 @@ func remedy(key, code string) string {
 	case "unavailable", "throttled", "timeout", "plugin_crashed":
 		return "look whether the key manager answers: `keyrotor provider check` tells; " + again
 	case "invalid_state", "not_found_key", "not_found_version":
-		return "look at the key-encryption key: `keyrotor kek show` tells its state; " + again
+		return "look at the key-encryption key: `keyrotor kek show PROVIDER` tells its state; " + again
 	case "store_full", "store_busy", "store_read_only", "store_corrupt":
 		return "look at what doctor says of the store; " + again
 	default:

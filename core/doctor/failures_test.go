@@ -79,7 +79,7 @@ warn rotation.errors [cards] 1 rotation failed with the code throttled, the last
 warn rotation.errors [orders] 1 rotation failed with the code integrity, the last at 2026-03-01T11:00:00Z by ops@host, and none has succeeded since
   -> run ` + "`keyrotor key rotate orders`" + `: it shows the error whole
 warn rotation.errors [orders] 1 rotation failed with the code invalid_state, the last at 2026-03-01T11:59:00Z by ops@host, and none has succeeded since
-  -> look at the key-encryption key: ` + "`keyrotor kek show` tells its state; then run `keyrotor key rotate orders`" + `
+  -> look at the key-encryption key: ` + "`keyrotor kek show PROVIDER` tells its state; then run `keyrotor key rotate orders`" + `
 warn rotation.errors [payments] 3 rotations failed with the code denied, the last at 2026-02-28T12:00:00Z by ops@host, and none has succeeded since
   -> give the identity of the provider the rights that its page lists, and look whether its credentials are valid; then run ` + "`keyrotor key rotate payments`" + `
 warn rotation.errors [payments] 1 rotation failed with the code store_full, the last at 2026-03-01T11:00:00Z by ops@host, and none has succeeded since

@@ -89,3 +89,12 @@ func ExampleRing() {
 	fmt.Printf("%s %v\n", plaintext, err)
 	// Output: s3cret <nil>
 }
+
+// Why a version was made, or a key rotated. The set is closed.
+func ExampleReasons() {
+	fmt.Println(keyring.Reasons())
+	fmt.Println(keyring.Reason("because").Valid())
+	// Output:
+	// [initial manual emergency time_expired usage_limit scheduled composite]
+	// false
+}

@@ -170,7 +170,9 @@ func TestBadFunctions(t *testing.T) {
 			f.Unwrap = func(context.Context, []byte, []byte) (provider.Secret, error) { return provider.Secret{}, denied }
 		}, provider.Denied},
 		"unwrap lies": {func(f *wrapping.Functions) {
-			f.Unwrap = func(context.Context, []byte, []byte) (provider.Secret, error) { return keyring.GenerateRoot().Bytes, nil }
+			f.Unwrap = func(context.Context, []byte, []byte) (provider.Secret, error) {
+				return keyring.GenerateRoot().Bytes, nil
+			}
 		}, provider.Integrity},
 	} {
 		f := good

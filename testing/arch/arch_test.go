@@ -142,8 +142,8 @@ var mayImport = map[string][]string{
 	"core/reencrypt":   {"core/keyring", "core/provider", "core/store"},
 	"core/destruction": {"core/history", "core/keyring", "core/reencrypt", "core/store"},
 	"core/doctor": {
-		"core/catalog", "core/config", "core/history", "core/keyring", "core/provider", "core/rewrap", "core/rotation",
-		"core/store", "core/store/sqlite",
+		"core/catalog", "core/config", "core/history", "core/keyring", "core/policy", "core/provider", "core/rewrap", "core/rotation",
+		"core/scheduler", "core/store", "core/store/sqlite",
 	},
 	"core": {
 		"core/backup", "core/catalog", "core/config", "core/destruction", "core/doctor", "core/draft", "core/engine", "core/history", "core/keyring",

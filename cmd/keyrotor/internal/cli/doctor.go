@@ -27,8 +27,9 @@ func (a *app) doctorCommand() *cobra.Command {
 		Short: "Look for what is wrong, and say what to do about it",
 		Long: `Look for what is wrong: in the config and who may read it, the plugins and their
 pins, the key managers, the store and its file, every key's record and wraps, the
-history and its tree, what was begun and not finished, and this process. Each
-finding says what was seen and what to do next. Nothing is changed.
+history and its tree, what was begun and not finished, the policies and who checks
+them, what failed in the last week, and this process. Each finding says what was seen
+and what to do next. Nothing is changed.
 
 It works where other commands give up: a part that cannot be reached is listed as
 such, and the rest is looked at all the same.

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/keyrotor/keyrotor/core"
+	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/policy"
 )
 
 // One call, and every key rotates by itself as long as this process runs.
@@ -60,4 +62,54 @@ func ExampleKeyrotor_SetupKeyRotation() {
 	// 2 [1 2] <nil>
 	// 1 before deactivated
 	// 2 after active
+}
+
+// What happened to a key, newest first: the rotations alone.
+func ExampleKeyrotor_History() {
+	ctx := context.Background()
+	kr, err := core.Open(ctx, configPath)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer kr.Close()
+	if _, err := kr.CreateKey(ctx, "cards", core.KeyOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := kr.Rotate(ctx, "cards", keyring.ReasonEmergency, "a laptop was stolen"); err != nil {
+		log.Fatal(err)
+	}
+	page, err := kr.History(ctx, history.Query{Key: "cards", Type: history.Rotation, Limit: 10})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, b := range page.Events {
+		e, err := history.Decode(b)
+		fmt.Println(e.PreviousVersion, e.Version, e.Reason, e.Note, err)
+	}
+	// Output: 1 2 emergency a laptop was stolen <nil>
+}
+
+// Policies come and go while the scheduler runs.
+func ExampleKeyrotor_Scheduler() {
+	ctx := context.Background()
+	kr, err := core.Open(ctx, configPath)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer kr.Close()
+	quarterly, err := policy.NewMaxAge(90 * 24 * time.Hour)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := kr.Scheduler.Add("payments", quarterly); err != nil {
+		log.Fatal(err)
+	}
+	if err := kr.Scheduler.Start(); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(kr.Scheduler.Remove("payments", quarterly.Name()))
+	fmt.Println(kr.Scheduler.Stop(ctx))
+	// Output:
+	// true
+	// <nil>
 }
