@@ -12,6 +12,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
+	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/secret"
 	"github.com/keyrotor/keyrotor/core/store"
 )
@@ -189,5 +190,50 @@ func TestImportShowsNoRoot(t *testing.T) {
 		if strings.Contains(text, oldRoot[:16]) || strings.Contains(text, string(raw[:8])) {
 			t.Errorf("the root is in %q", text)
 		}
+	}
+}
+
+// TestImportWithLabel: a label is refused before the key manager is asked, and a version
+// that was to follow another primary is not made.
+func TestImportWithLabel(t *testing.T) {
+	b := newBench(t)
+	e := b.engine(t)
+	first := imported(t, oldRoot)
+	first.Label = "2025"
+	key, err := e.ImportKey(t.Context(), "payments", first, keyring.Settings{WrapWith: []string{"p"}}, "")
+	if err != nil || key.Versions[0].Label != "2025" {
+		t.Fatalf("%+v, %v", key, err)
+	}
+	if events := b.events(t, 1); events[0].Details["label"] != "2025" {
+		t.Errorf("event %+v", events[0])
+	}
+	b.km.Before(func(_ context.Context, call string) error {
+		t.Errorf("the key manager was asked to %s", call)
+		return nil
+	})
+	for name, c := range map[string]struct {
+		change func(*engine.Imported)
+		want   error
+	}{
+		"taken":         {func(i *engine.Imported) { i.Label = "2025" }, keyring.ErrLabel},
+		"of another":    {func(i *engine.Imported) { i.Label = "v7" }, keyring.ErrLabel},
+		"two lines":     {func(i *engine.Imported) { i.Label = "a\nb" }, keyring.ErrLabel},
+		"other primary": {func(i *engine.Imported) { i.From = 7 }, rotation.ErrRotated},
+	} {
+		i := imported(t, newRoot)
+		c.change(&i)
+		if _, err := e.ImportVersion(t.Context(), "payments", i, keyring.ReasonManual, ""); !errors.Is(err, c.want) || i.Root.Len() != 0 {
+			t.Errorf("%s: %v, want %v; %d bytes of the root are left", name, err, c.want, i.Root.Len())
+		}
+	}
+	b.km.Before(nil)
+	if events := b.events(t, 10); len(events) != 1 {
+		t.Errorf("%d events", len(events))
+	}
+	second := imported(t, newRoot)
+	second.Label, second.From = "2026", 1
+	result, err := e.ImportVersion(t.Context(), "payments", second, keyring.ReasonManual, "")
+	if err != nil || result.Key.Versions[1].Label != "2026" || result.Primary != 2 {
+		t.Errorf("%+v, %v", result, err)
 	}
 }
