@@ -67,8 +67,10 @@ func TestErrors(t *testing.T) {
 		"long ago, lost races and stops": {past{events: []history.Event{
 			failed("payments", "denied", 8*day), failed("payments", "rotated", time.Hour), failed("payments", "canceled", time.Hour),
 		}}, noErrors + noOutages},
-		"overcome": {past{events: []history.Event{failed("payments", "denied", 3*day), rotated("payments", 2*day), rotated("orders", day)}},
-			"ok rotation.errors [] no key has a failed rotation of the last 7 days that none has succeeded after; 1 rotation failed, and another one succeeded after\n" + noOutages},
+		"overcome": {
+			past{events: []history.Event{failed("payments", "denied", 3*day), rotated("payments", 2*day), rotated("orders", day)}},
+			"ok rotation.errors [] no key has a failed rotation of the last 7 days that none has succeeded after; 1 rotation failed, and another one succeeded after\n" + noOutages,
+		},
 		"by key and code": {past{events: []history.Event{
 			failed("payments", "unavailable", 6*day), rotated("payments", 5*day), failed("payments", "denied", 3*day), failed("payments", "denied", 2*day),
 			failed("payments", "denied", day), failed("payments", "store_full", time.Hour), failed("orders", "integrity", time.Hour), rotated("cards", time.Minute),
@@ -93,8 +95,10 @@ warn rotation.outages [prod] access was taken away: since 2026-03-01T11:00:00Z i
 warn rotation.outages [prod] since 2026-03-01T11:00:00Z it fails process elsewhere/7/1 of billing, with the code unavailable; 2 keys are affected
   -> run ` + "`keyrotor provider check prod`" + `; the process goes on by itself when the key manager answers
 `},
-		"its process is gone": {past{events: []history.Event{outage(history.Degraded, "1", "process", gone(t))}},
-			noErrors + "ok rotation.outages [] no process is without its key manager; 1 outage in the last 7 days ended\n"},
+		"its process is gone": {
+			past{events: []history.Event{outage(history.Degraded, "1", "process", gone(t))}},
+			noErrors + "ok rotation.outages [] no process is without its key manager; 1 outage in the last 7 days ended\n",
+		},
 		"failures unread":  {past{errOf: map[history.Type]error{history.RotationFailed: store.ErrCorrupt}}, "fail rotation.errors [] the store is damaged\n  -> RESTORE\n"},
 		"rotations unread": {past{errOf: map[history.Type]error{history.Rotation: store.ErrCorrupt}}, "fail rotation.errors [] the store is damaged\n  -> RESTORE\n"},
 		"outages unread":   {past{errOf: map[history.Type]error{history.Degraded: store.ErrCorrupt}}, noErrors + "fail rotation.outages [] the store is damaged\n  -> RESTORE\n"},
