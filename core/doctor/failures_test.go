@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -19,8 +20,7 @@ type past struct {
 func (p past) Events(_ context.Context, q history.Query) (history.Page, error) {
 	const atOnce = 2
 	var page history.Page
-	for i := len(p.events) - 1; i >= 0; i-- {
-		e := p.events[i]
+	for i, e := range slices.Backward(p.events) {
 		e.Seq = uint64(i + 1)
 		if e.Type != q.Type || e.Time.Before(q.Since) || q.Before != 0 && e.Seq >= q.Before {
 			continue
