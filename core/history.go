@@ -42,7 +42,7 @@ func (kr *Keyrotor) tendHistory(ctx context.Context) {
 			pruned = clock.Now()
 			kr.prune(ctx)
 		}
-		timer.Reset(min(kr.Scheduler.Interval, tendInterval))
+		timer.Reset(min(kr.Scheduler.Interval(), tendInterval))
 	}
 }
 
