@@ -89,11 +89,11 @@ func ExampleValue_Use() {
 		fmt.Printf("%s\n", b)
 		return nil
 	})
-	fmt.Println(kept, err)
+	fmt.Printf("%q %v\n", kept, err)
 	// Output:
 	// secret value "signing-key": is sealed: it is open inside Use only
 	// hunter2
-	// [0 0 0 0 0 0 0] <nil>
+	// "\x00\x00\x00\x00\x00\x00\x00" <nil>
 }
 
 // What is stored is the token; it opens under the value's name alone.

@@ -132,7 +132,7 @@ type job struct {
 	outcomes []Outcome // each written by the worker that took it
 	next     atomic.Int64
 	telling  sync.Mutex
-	progress Progress
+	progress Progress // so far
 }
 
 // work takes batches until there are none. The buffer of the ciphertext that one value
@@ -203,5 +203,5 @@ func (j *job) tell(batch []Outcome) {
 	j.progress.Done += len(batch)
 	j.progress.Failed += failed
 	j.progress.Total = len(j.values)
-	j.RotateOptions.Progress(j.progress)
+	j.Progress(j.progress)
 }
