@@ -12,7 +12,7 @@ import (
 )
 
 // manyValues is how many secret values a service has that has very many.
-const manyValues = 50_000
+const manyValues = 100_000
 
 // valueRows are about secret values of 1 KiB that are rotated together. The limit opens
 // and seals as many ciphertexts, which lie in memory as those of the values do.
