@@ -105,12 +105,17 @@ func TestAccessesOfManyNames(t *testing.T) {
 type refusing struct {
 	store.Store
 	refuse atomic.Bool
+	// during, if set, is called while it is asked.
+	during func()
 }
 
 var errRefused = errors.New("refused")
 
 func (r *refusing) Update(ctx context.Context, u store.Update) (store.Key, error) {
 	if r.refuse.Load() {
+		if r.during != nil {
+			r.during()
+		}
 		return store.Key{}, errRefused
 	}
 	return r.Store.Update(ctx, u)
@@ -125,6 +130,10 @@ func TestAccessesAgain(t *testing.T) {
 		e := b.engineOn(t, s, map[string]*faults.KeyManager{"p": b.km})
 		create(t, e, "payments", 0)
 		s.refuse.Store(true)
+		s.during = func() {
+			s.during = nil
+			e.Accessed("payments", "A") // comes while the first is written
+		}
 		e.Accessed("payments", "A")
 		e.Accessed("nobody", "A")
 		pass(time.Minute)
@@ -139,7 +148,26 @@ func TestAccessesAgain(t *testing.T) {
 		if err := e.Close(t.Context()); err != nil {
 			t.Errorf("Close again: %v", err)
 		}
-		b.wantAccesses(t, "payments 3 A=2,B=1")
+		b.wantAccesses(t, "payments 4 A=3,B=1")
+	})
+}
+
+// TestAccessesByThemselves: what could not be written is written when it can be, though
+// nobody opens anything any more.
+func TestAccessesByThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		s := &refusing{Store: b.store}
+		e := b.engineOn(t, s, map[string]*faults.KeyManager{"p": b.km})
+		create(t, e, "payments", 0)
+		e.Accessed("payments", "A")
+		s.refuse.Store(true)
+		pass(time.Minute)
+		synctest.Wait()
+		s.refuse.Store(false)
+		pass(time.Minute)
+		synctest.Wait()
+		b.wantAccesses(t, "payments 1 A=1")
 	})
 }
 
@@ -168,6 +196,9 @@ func TestIdentifyAndText(t *testing.T) {
 	text, err := e.Text(t.Context(), binary)
 	if err != nil || b.km.Calls.Load() != 0 {
 		t.Errorf("the text of a binary: %v, with %d calls", err, b.km.Calls.Load())
+	}
+	if same, from, to, err := e.Renew(t.Context(), nil, binary, nil); string(same) != string(binary) || from != 2 || to != 2 || err != nil || b.km.Calls.Load() != 0 {
+		t.Errorf("what is at the primary is renewed from %d to %d, %v, with %d calls", from, to, err, b.km.Calls.Load())
 	}
 	mustDecrypt(t, e, text, "row 1", "s3cret")
 	for _, bad := range [][]byte{nil, []byte("keyrotor:nobody:v1:" + string(token[len("keyrotor:payments:v1:"):])), binary[:9]} {
