@@ -47,6 +47,10 @@ func (s *scene) makeKeys() {
 		args:  []string{"key", "import", "legacy", "--new-version"},
 		stdin: base64.URLEncoding.EncodeToString(s.planted[base64Root]) + "\n",
 	})
+	for range 2 { // the second time there is nothing to do
+		s.text("key", "setup", "taken", "--old-file", s.plant("old", hex.EncodeToString(s.planted[hexRoot])),
+			"--new-file", s.plant("new", string(s.planted[passphrase])+"\n"), "--new-passphrase", "--wrap-with", "plain")
+	}
 	s.json("key", "import", "vault", "--passphrase", "--file", s.plant("passphrase", string(s.planted[passphrase])+"\n"), "--wrap-with", "plain")
 }
 
