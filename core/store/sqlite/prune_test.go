@@ -49,7 +49,8 @@ func pruneOld(t *testing.T, s *Store) uint64 {
 func TestPruneBatches(t *testing.T) {
 	s := openAt(t, filepath.Join(t.TempDir(), "keyrotor.db"), nil)
 	create(t, s, "payments") // events 1 and 2, of now
-	const n = 2*pruneStep + 100
+	s.pruneStep = 50
+	const n = 110
 	addOld(t, s, "payments", n)
 	rotate(t, s, "payments")
 	if got := pruneOld(t, s); got != n {
@@ -71,7 +72,7 @@ func TestPruneBatches(t *testing.T) {
 		}
 		told = append(told, fmt.Sprint(e.Count, p.Through, p.Total))
 	}
-	if want := []string{"100 1102 1100", "500 1002 1000", "500 502 500"}; !slices.Equal(told, want) {
+	if want := []string{"10 112 110", "50 102 100", "50 52 50"}; !slices.Equal(told, want) {
 		t.Errorf("the history tells %q, want %q", told, want)
 	}
 	if err := storetest.CheckLog(t.Context(), s); err != nil {
@@ -189,7 +190,7 @@ const pruningPath = "KEYROTOR_TEST_PRUNE_DB"
 // TestPruneCrash kills a process in the middle of its pruning, again and again, while
 // this one prunes the same store.
 func TestPruneCrash(t *testing.T) {
-	const kills, seed = 12, 20260302
+	const kills, seed = 8, 20260302
 	random := rand.New(rand.NewPCG(seed, seed))
 	path := filepath.Join(t.TempDir(), "keyrotor.db")
 	s := openAt(t, path, nil)
@@ -232,9 +233,9 @@ func TestPruneCrash(t *testing.T) {
 		if n := pruneOld(t, s); n != 0 {
 			t.Fatalf("%d events went that a pruning before had left", n)
 		}
-		if err := storetest.CheckLog(t.Context(), s); err != nil {
-			t.Fatal(err)
-		}
+	}
+	if err := storetest.CheckLog(t.Context(), s); err != nil {
+		t.Error(err)
 	}
 	if between == 0 {
 		t.Error("no kill left anything to prune")
@@ -250,9 +251,9 @@ func TestPruneChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.pruneStep = 10
+	s.pruneStep = 3
 	for {
-		addOld(t, s, "payments", 50)
+		addOld(t, s, "payments", 15)
 		pruneOld(t, s)
 		rotate(t, s, "orders")
 		fmt.Println("pruned")
