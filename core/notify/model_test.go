@@ -115,11 +115,12 @@ func TestSeveralProcesses(t *testing.T) {
 			b := inBubble(t)
 			var mu sync.Mutex
 			random := rand.New(rand.NewPCG(seed, 1))
-			chance := func(n int) bool {
+			draw := func(n int) int {
 				mu.Lock()
 				defer mu.Unlock()
-				return random.IntN(n) == 0
+				return random.IntN(n)
 			}
+			chance := func(n int) bool { return draw(n) == 0 }
 			r := &receiver{answer: func(ctx context.Context, _ notify.Message) error {
 				switch {
 				case chance(10):
@@ -142,15 +143,15 @@ func TestSeveralProcesses(t *testing.T) {
 			}
 			alive := []*mortal{process(), process(), process()}
 			for range 60 {
-				b.happen([]string{"payments", "orders", "users"}[random.IntN(3)])
+				b.happen([]string{"payments", "orders", "users"}[draw(3)])
 				if chance(8) {
-					victim := random.IntN(len(alive))
+					victim := draw(len(alive))
 					alive[victim].mu.Lock()
-					alive[victim].left = alive[victim].steps + 1 + random.IntN(6)
+					alive[victim].left = alive[victim].steps + 1 + draw(6)
 					alive[victim].mu.Unlock()
 					alive[victim] = process()
 				}
-				time.Sleep(time.Duration(random.IntN(20_000)) * time.Millisecond)
+				time.Sleep(time.Duration(draw(20_000)) * time.Millisecond)
 			}
 			r.answers(nil)
 			time.Sleep(20 * time.Minute)
