@@ -94,11 +94,11 @@ func (n Notice) Subject() string {
 // the store.
 func (n Notice) concerns(keys []string) bool {
 	if n.Key != "" {
-		return slices.Contains(keys, n.Key)
+		return selects(keys, n.Key)
 	}
 	named, ok := n.Details["keys"]
 	if !ok {
 		return true
 	}
-	return slices.ContainsFunc(strings.Split(named, ","), func(k string) bool { return slices.Contains(keys, k) })
+	return slices.ContainsFunc(strings.Split(named, ","), func(k string) bool { return selects(keys, k) })
 }

@@ -58,7 +58,7 @@ type Sender interface {
 type Target struct {
 	// Name is that of the subscriber, and stays the same over restarts.
 	Name string
-	// Types and Keys are what it wants; nil is all.
+	// Types and Keys are what it wants; nil is all. In a key, * stands for any part.
 	Types  []Type
 	Keys   []string
 	Sender Sender
@@ -127,7 +127,7 @@ func (t *Target) check() error {
 		}
 	}
 	for _, key := range t.Keys {
-		if err := keyring.CheckName(key); err != nil {
+		if err := CheckKey(key); err != nil {
 			return fmt.Errorf("notify: target %q: %w", t.Name, err)
 		}
 	}
@@ -146,8 +146,8 @@ func (t *Target) check() error {
 	return nil
 }
 
-// wants reports whether a notice is for the target.
-func (t *Target) wants(n Notice) bool {
+// Wants reports whether a notice is for the target.
+func (t *Target) Wants(n Notice) bool {
 	return (t.Types == nil || slices.Contains(t.Types, n.Type)) && (t.Keys == nil || n.concerns(t.Keys))
 }
 

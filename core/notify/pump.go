@@ -36,7 +36,7 @@ func (t *target) rows(b store.Batch) ([]store.Delivery, error) {
 		case f.err != nil:
 			t.log.Error("what cannot be read is not delivered", "error", f.err)
 			continue
-		case !t.wants(f.Notice):
+		case !t.Wants(f.Notice):
 			continue
 		}
 		m, err := encode(t.notifier.StoreID, f.Notice)

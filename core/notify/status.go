@@ -71,7 +71,7 @@ func (t *target) behind(ctx context.Context, p store.Position) (int, error) {
 			return count, err
 		}
 		for _, f := range read(b) {
-			if f.err != nil || t.wants(f.Notice) {
+			if f.err != nil || t.Wants(f.Notice) {
 				count++
 			}
 		}
