@@ -40,6 +40,11 @@ type File struct {
 	Scheduler Scheduler
 	Serve     Serve
 	History   History
+	// Notify says whom to tell of what happens.
+	Notify []Notify
+
+	// inline are secrets of our own blocks that stand in the file.
+	inline problems
 }
 
 // Storage is the `storage` block.

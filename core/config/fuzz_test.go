@@ -18,11 +18,13 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(wholeJSON))
 	f.Add([]byte(rotationHCL + base))
 	f.Add([]byte(openTop + rotationJSON))
+	f.Add([]byte(notifyHCL + base))
+	f.Add([]byte(openTop + notifyJSON))
 	f.Add([]byte("a = \"%{if true}\n"))
 	f.Add([]byte("{\"a\": \"\\ud800\"}"))
 	f.Add([]byte("{\"provider\": {\"x\": {\"y\": [null, {\"address\": \"a\\nb${\"}]}}}"))
 	f.Add([]byte("provider \"x\" \"y\" {\n  address = <<EOT\n${env(\"A\")}"))
-	for _, test := range slices.Concat(badHCL, badRotation, badServe, badHistory) {
+	for _, test := range slices.Concat(badHCL, badRotation, badServe, badHistory, badNotify) {
 		f.Add([]byte(test.text + base))
 	}
 	schema := transit()
@@ -37,6 +39,9 @@ func FuzzParse(f *testing.F) {
 			assertPlaces(t, err, data)
 			if err != nil {
 				continue
+			}
+			if inline := file.Inline(); len(inline) > 0 {
+				assertPlaces(t, &Error{Problems: inline}, data)
 			}
 			for _, p := range file.Providers {
 				_, warnings, err := p.Decode(schema)

@@ -6,6 +6,12 @@ import (
 	"github.com/keyrotor/keyrotor/core/provider"
 )
 
+// insteadOfInline is what to do about a secret that stands in the file.
+const insteadOfInline = `take it from env("NAME") or file("path")`
+
+// Inline lists what is secret in the notify blocks and stands in the config file itself.
+func (f *File) Inline() []Problem { return f.inline.sorted() }
+
 // Inline lists the sensitive attributes of the block whose values stand in the
 // config file itself: whoever may read the file has them. What is wrong with the
 // block otherwise is for [Provider.Decode] to say.
@@ -29,7 +35,7 @@ func (d *decoder) inline(s scope, schema provider.Schema) {
 		if v, err := d.eval(written.Expr); err == nil && v.kind == kindText && !v.outside {
 			d.warnings.add(written.NameRange, s.attribute(a.Name),
 				fmt.Sprintf("attribute %q%s is a secret, and stands in the config file", a.Name, s.in()),
-				`take it from env("NAME") or file("path")`)
+				insteadOfInline)
 		}
 	}
 	for _, b := range content.Blocks {

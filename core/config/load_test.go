@@ -187,7 +187,7 @@ func TestLoad(t *testing.T) {
 					{Type: "files", Name: "shop", Paths: []string{filepath.Join(home, "deploy"), "/srv/shop/.env"}},
 					{Type: "files", Name: "ops", Paths: []string{filepath.Join(dir, "8200")}},
 				},
-				Scheduler: Scheduler{Interval: time.Minute},
+				Scheduler: Scheduler{Interval: time.Minute, DueSoon: 24 * time.Hour},
 				Serve:     Serve{Listen: "127.0.0.1:9187"},
 				History:   History{Persist: true, MaxEvents: 1000},
 			}

@@ -42,7 +42,7 @@ type use struct {
 
 func newLoader(file *File, found *problems) *loader {
 	file.Plugins.Lock = filepath.Join(file.Dir, "plugins.lock")
-	file.Scheduler.Interval = defaultInterval
+	file.Scheduler = Scheduler{Interval: defaultInterval, DueSoon: defaultDueSoon}
 	file.Serve.Listen = DefaultListen
 	file.History = History{Persist: true, MaxEvents: defaultMaxEvents}
 	return &loader{
@@ -54,7 +54,7 @@ func newLoader(file *File, found *problems) *loader {
 
 // read takes in the blocks of one file.
 func (l *loader) read(body hcl.Body) {
-	top := scope{body: body, planned: []string{"notify"}}
+	top := scope{body: body}
 	before := len(*l.found)
 	content := l.found.content(top, &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 		{Type: "storage", LabelNames: []string{"type"}},
@@ -65,6 +65,7 @@ func (l *loader) read(body hcl.Body) {
 		{Type: "scheduler"},
 		{Type: "serve"},
 		{Type: "history"},
+		{Type: "notify", LabelNames: []string{"type", "name"}},
 	}})
 	l.unclear = l.unclear || len(*l.found) > before
 	for _, b := range content.Blocks {
@@ -85,6 +86,8 @@ func (l *loader) read(body hcl.Body) {
 			l.serve(b)
 		case "history":
 			l.history(b)
+		case "notify":
+			l.notify(b)
 		}
 	}
 }

@@ -12,13 +12,11 @@ var badHCL = []struct{ name, text, want string }{
 stroage "sqlite" {
 }`, `k.hcl:2:1: unknown block "stroage"; did you mean "storage"?`},
 	{"far from any name", `zebra {
-}`, `k.hcl:1:1: unknown block "zebra"; known here: "storage", "plugins", "provider", "key", "data", "scheduler", "serve", "history"`},
+}`, `k.hcl:1:1: unknown block "zebra"; known here: "storage", "plugins", "provider", "key", "data", "scheduler", "serve", "history", "notify"`},
 	{
 		"unknown attribute at the top", `location = "k.db"`,
-		`k.hcl:1:1: unknown attribute "location"; known here: "storage", "plugins", "provider", "key", "data", "scheduler", "serve", "history"`,
+		`k.hcl:1:1: unknown attribute "location"; known here: "storage", "plugins", "provider", "key", "data", "scheduler", "serve", "history", "notify"`,
 	},
-	{"notify", `notify "webhook" "security" {
-}`, `k.hcl:1:1: block "notify" is not supported by this build yet; leave it out`},
 	{"block as attribute", `plugins = "x"`, `k.hcl:1:1: "plugins" is a block, not an attribute; write plugins … { … }`},
 	{"attribute as block", `plugins {
   lock {
@@ -130,7 +128,7 @@ func TestLoadRefuses(t *testing.T) {
 	t.Setenv("PLANTED", planted)
 	t.Setenv("NEARLY_MAIN", "mian")
 	inFolder(t, nil)
-	for _, test := range slices.Concat(badHCL, badRotation, badServe, badHistory) {
+	for _, test := range slices.Concat(badHCL, badRotation, badServe, badHistory, badNotify) {
 		t.Run(test.name, func(t *testing.T) {
 			inFolder(t, map[string]string{"k.hcl": test.text + base})
 			if got := loadError(t, "k.hcl"); got != test.want {
@@ -145,7 +143,7 @@ const openTop = `{"storage": {"sqlite": {"path": "k.db"}}, "provider": {"local":
 func TestLoadRefusesJSON(t *testing.T) {
 	for _, test := range []struct{ name, text, want string }{
 		{"unknown", openTop + "\n" + `"stroage": {}}`, `k.json:2:1: unknown property "stroage"; did you mean "storage"?`},
-		{"not yet", openTop + "\n" + `"notify": {}}`, `k.json:2:1: property "notify" is not supported by this build yet; leave it out`},
+		{"not yet", openTop + "\n" + `"key": {"a": {"mirror": "async"}}}`, `k.json:2:15: property "mirror" in key "a" is not supported by this build yet; leave it out`},
 		{
 			"twice", openTop + "\n" + `"storage": {}}`,
 			`k.json:2:1: duplicate attribute definition; the argument "storage" was already set at k.json:1,2-41`,

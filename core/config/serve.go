@@ -18,6 +18,8 @@ import (
 type Scheduler struct {
 	// Interval is how often the policies of all keys are looked at.
 	Interval time.Duration
+	// DueSoon is how long before a rotation it is told that it comes; 0 is never.
+	DueSoon time.Duration
 }
 
 // Serve is the `serve` block, or its defaults.
@@ -32,6 +34,12 @@ const (
 	defaultInterval = time.Minute
 	minInterval     = time.Second
 	maxInterval     = time.Hour
+)
+
+// How long before a rotation it may be told.
+const (
+	defaultDueSoon = 24 * time.Hour
+	maxDueSoon     = 90 * 24 * time.Hour
 )
 
 // DefaultListen is where a daemon serves HTTP if nothing is said.
@@ -53,7 +61,10 @@ func (l *loader) scheduler(b *hcl.Block) {
 		return
 	}
 	s := scope{body: b.Body, at: b.DefRange, title: "scheduler"}
-	content := l.found.content(s, attributesOnly("interval"))
+	content := l.found.content(s, attributesOnly("interval", "due_soon"))
+	if lead := parsed(l, s, content, "due_soon", spanOf(0, maxDueSoon)); lead != nil {
+		l.file.Scheduler.DueSoon = *lead
+	}
 	a := content.Attributes["interval"]
 	if a == nil {
 		return
