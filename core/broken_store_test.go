@@ -18,7 +18,7 @@ import (
 )
 
 func brokenStores() map[string]func(*testing.T, patient) []expected {
-	contents := []string{"key", "history", "pending", "rotation"}
+	contents := []string{"key", "history", "pending", "rotation", "notify"}
 	noWraps := expected{doctor.Skipped, "provider.wraps", "local", "the store's keys cannot be read", ""}
 	unreadable := unread("the store cannot be read", contents...)
 	return map[string]func(*testing.T, patient) []expected{

@@ -27,7 +27,7 @@ func unread(why string, groups ...string) []expected {
 }
 
 func brokenConfigs() map[string]func(*testing.T, patient) []expected {
-	everything := []string{"plugins", "provider", "store", "key", "history", "pending", "rotation"}
+	everything := []string{"plugins", "provider", "store", "key", "history", "pending", "rotation", "notify"}
 	return map[string]func(*testing.T, patient) []expected{
 		"config gone": func(t *testing.T, p patient) []expected {
 			remove(t, p.config)

@@ -17,6 +17,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/catalog"
 	"github.com/keyrotor/keyrotor/core/config"
 	"github.com/keyrotor/keyrotor/core/doctor"
+	"github.com/keyrotor/keyrotor/core/notify"
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/scheduler"
 	"github.com/keyrotor/keyrotor/core/secret"
@@ -37,7 +38,7 @@ func (o Opener) Examine(ctx context.Context, path string, deep bool) (report doc
 		report.Add(doctor.Config(path, nil, err)...)
 		for _, group := range []string{
 			doctor.GroupPlugins, doctor.GroupProvider, doctor.GroupStore, doctor.GroupKey, doctor.GroupHistory, doctor.GroupPending,
-			doctor.GroupRotation,
+			doctor.GroupRotation, doctor.GroupNotify,
 		} {
 			report.Add(doctor.Skip(group, "the config cannot be read"))
 		}
@@ -124,7 +125,7 @@ func (x *examination) examinePlugins() []doctor.Finding {
 // examineConfig checks the provider blocks, as far as their plugins are known, and
 // who may read the config and write it.
 func (x *examination) examineConfig(ctx context.Context) []doctor.Finding {
-	var inline []config.Problem
+	inline := x.file.Inline()
 	var invalid []error
 	x.refused = make(map[string]error)
 	if x.lock != nil {
@@ -148,7 +149,14 @@ func (x *examination) examineConfig(ctx context.Context) []doctor.Finding {
 	for _, err := range invalid {
 		findings = append(findings, doctor.Config(x.file.Path, x.file, err)...)
 	}
-	if len(invalid) == 0 {
+	var targets error
+	if x.setup != nil {
+		targets = x.setup.addTargets()
+	}
+	switch {
+	case targets != nil:
+		findings = append(findings, doctor.Targets(x.file.Path, targets))
+	case len(invalid) == 0:
 		findings = doctor.Config(x.file.Path, x.file, nil)
 	}
 	if x.setup != nil {
@@ -260,8 +268,12 @@ func (x *examination) examineStore(ctx context.Context) {
 	for _, p := range x.file.Providers {
 		names = append(names, p.Name)
 	}
+	var targets []notify.Target
+	for _, n := range x.file.Notify {
+		targets = append(targets, notify.Target{Name: n.Name, Types: n.Types, Keys: n.Keys})
+	}
 	x.stored = doctor.SQLite(ctx, x.file.Storage.Path, doctor.Circumstances{
-		Providers: names, Keys: x.file.Keys, FIPS: fips140.Enabled(), Deep: x.deep, Now: x.now,
+		Providers: names, Keys: x.file.Keys, Notify: targets, FIPS: fips140.Enabled(), Deep: x.deep, Now: x.now,
 		Interval: cmp.Or(x.Interval, x.file.Scheduler.Interval, scheduler.DefaultInterval),
 	})
 }

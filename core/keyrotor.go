@@ -27,6 +27,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/engine"
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/notify"
 	"github.com/keyrotor/keyrotor/core/rewrap"
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/scheduler"
@@ -54,6 +55,9 @@ type Opener struct {
 	// OnOutcome, if set, hears of each rotation that the scheduler tried. It must not
 	// block.
 	OnOutcome func(scheduler.Outcome)
+	// OnDelivery, if set, hears of each try to tell a target of the config something. It
+	// must not block.
+	OnDelivery func(Delivery)
 	// Interval, unless it is zero, replaces the one that the config has for the scheduler.
 	Interval time.Duration
 	// Clock is the machine's if nil. It is for tests, in which years are to pass.
@@ -75,6 +79,7 @@ type Setup struct {
 	Catalog *catalog.Catalog
 	// Warnings are what the config file should no longer say.
 	Warnings []config.Problem
+	targets  []notify.Target
 	opener   Opener
 }
 
@@ -84,10 +89,13 @@ type Keyrotor struct {
 	*engine.Engine
 	// Scheduler rotates keys by their policies, once it is started.
 	Scheduler *scheduler.Scheduler
+	// Notifier tells others what happens to keys, once it is started.
+	Notifier *notify.Notifier
 
-	store *sqlite.Store
-	mover *rewrap.Mover
-	actor string
+	store  *sqlite.Store
+	mover  *rewrap.Mover
+	teller *teller
+	actor  string
 
 	// recent has the newest events; reading is held by whoever brings it up to date.
 	recent  *history.Recent
@@ -117,10 +125,14 @@ func (o Opener) Open(ctx context.Context, path string) (kr *Keyrotor, err error)
 		return kr, err
 	}
 	kr.actor = o.actor()
+	if kr.Notifier, err = kr.newNotifier(ctx); err != nil {
+		return kr, err
+	}
+	kr.teller = newTeller(kr.actor, o.Clock, kr.log(), kr.Notifier.Tell)
 	kr.Engine, err = engine.New(engine.Config{
-		Store: kr.store, Actor: kr.actor, Log: o.Log, OnStep: o.OnStep,
+		Store: kr.store, Actor: kr.actor, Log: o.Log, OnStep: kr.onStep,
 		KeyManager: kr.keyManager, Budget: kr.Config.Budget, Clock: o.Clock,
-		MaxUses: kr.maxUses, OnUses: kr.used, Rotating: kr.rotating,
+		MaxUses: kr.maxUses, OnUses: kr.used, OnTampered: kr.tampered, Rotating: kr.rotating,
 	})
 	if err != nil {
 		return kr, err
@@ -130,7 +142,7 @@ func (o Opener) Open(ctx context.Context, path string) (kr *Keyrotor, err error)
 		return kr, err
 	}
 	kr.mover, err = rewrap.New(rewrap.Config{
-		Store: kr.store, Actor: kr.actor, OnStep: o.OnStep, KeyManager: kr.keyManager, Now: o.now(),
+		Store: kr.store, Actor: kr.actor, OnStep: kr.onStep, KeyManager: kr.keyManager, Now: o.now(),
 	})
 	return kr, err
 }
@@ -158,7 +170,7 @@ func (o Opener) Load(ctx context.Context, path string) (*Setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.addProviders(ctx); err != nil {
+	if err := errors.Join(s.addProviders(ctx), s.addTargets()); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -281,7 +293,8 @@ func (s *Setup) checkProviders(names []string) error {
 }
 
 // Close stops the scheduler, which leaves a rotation that is under way half the time to
-// end, returns unused leases, ends the plugins and closes the store.
+// end, and the notifier, which leaves a quarter to what it sends; it returns unused leases,
+// ends the plugins and closes the store.
 func (kr *Keyrotor) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
@@ -291,8 +304,16 @@ func (kr *Keyrotor) Close() error {
 		errs = append(errs, kr.Scheduler.Stop(stop))
 		cancel()
 	}
+	if kr.Notifier != nil { // what is cut off is sent again by whoever delivers next
+		stop, cancel := context.WithTimeout(ctx, closeTimeout/4)
+		errs = append(errs, kr.Notifier.Stop(stop))
+		cancel()
+	}
 	if kr.Engine != nil {
 		errs = append(errs, kr.Engine.Close(ctx))
+	}
+	if kr.teller != nil {
+		errs = append(errs, kr.teller.close(ctx))
 	}
 	errs = append(errs, kr.Setup.Close())
 	if kr.store != nil {

@@ -7,7 +7,6 @@ import (
 	"github.com/keyrotor/keyrotor/core/policy"
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/scheduler"
-	"github.com/keyrotor/keyrotor/core/store"
 )
 
 // newScheduler builds the scheduler of an opened Keyrotor, with the policies of its
@@ -17,6 +16,7 @@ func (kr *Keyrotor) newScheduler() (*scheduler.Scheduler, error) {
 		Store: kr.store, Owner: rotation.CurrentOwner().String(), Interval: cmp.Or(kr.opener.Interval, kr.Config.Scheduler.Interval),
 		Clock: kr.opener.Clock, Log: kr.opener.Log, OnOutcome: kr.opener.OnOutcome,
 		Alongside: kr.tendHistory,
+		Lead:      kr.Config.Scheduler.DueSoon, OnSoon: kr.dueSoon,
 		Rotate: func(ctx context.Context, r scheduler.Rotation) (uint32, error) {
 			result, err := kr.RotateDue(ctx, r.Key, r.Version, r.Reason, r.Due)
 			return result.Primary, err
@@ -41,17 +41,20 @@ func (kr *Keyrotor) newScheduler() (*scheduler.Scheduler, error) {
 
 // maxUses is the least number of uses at which a policy of the key may be due.
 func (kr *Keyrotor) maxUses(key string) uint64 {
-	var least uint64
-	for _, p := range kr.Scheduler.Policies(key) {
-		if counted, ok := p.(policy.Counted); ok {
-			if n := counted.MaxUses(); n > 0 && (least == 0 || n < least) {
-				least = n
-			}
-		}
-	}
+	least, _ := kr.leastUses(key)
 	return least
 }
 
-func (kr *Keyrotor) used(key string, l store.Lease) { kr.Scheduler.Used(key, l) }
+// leastUses is maxUses with the policy's name.
+func (kr *Keyrotor) leastUses(key string) (least uint64, name string) {
+	for _, p := range kr.Scheduler.Policies(key) {
+		if counted, ok := p.(policy.Counted); ok {
+			if n := counted.MaxUses(); n > 0 && (least == 0 || n < least) {
+				least, name = n, p.Name()
+			}
+		}
+	}
+	return least, name
+}
 
 func (kr *Keyrotor) rotating(key string) bool { return kr.Scheduler.Rotating(key) }

@@ -54,6 +54,11 @@ func configPlace(p config.Problem) string {
 	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
 }
 
+// Targets says what is wrong with the notify blocks beyond what they say.
+func Targets(path string, err error) Finding {
+	return configValid.fail(path, err.Error(), "correct it: no command works until then; `keyrotor config validate` tells whether it is right")
+}
+
 // Deprecated lists what a config file should no longer say.
 func Deprecated(warnings []config.Problem) []Finding {
 	var findings []Finding

@@ -35,6 +35,7 @@ const (
 	GroupHistory  = "history"
 	GroupPending  = "pending"
 	GroupRotation = "rotation"
+	GroupNotify   = "notify"
 	GroupProcess  = "process"
 )
 

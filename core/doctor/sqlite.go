@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keyrotor/keyrotor/core/config"
+	"github.com/keyrotor/keyrotor/core/notify"
 	"github.com/keyrotor/keyrotor/core/rewrap"
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
@@ -20,6 +21,8 @@ type Circumstances struct {
 	// policies looked at.
 	Keys     []config.Key
 	Interval time.Duration
+	// Notify are the targets that the config has: their names, and what they want.
+	Notify []notify.Target
 	// FIPS: this process is in FIPS 140 mode.
 	FIPS bool
 	// Deep has the database compared with its indexes.
@@ -72,11 +75,12 @@ func SQLite(ctx context.Context, path string, c Circumstances) Stored {
 	events, lineage := History(ctx, contents, c.Now)
 	return Stored{
 		Findings: slices.Concat(findings, keys, events, Pending(ctx, contents, c.Now),
-			Rotation(ctx, contents, c), Configured(ctx, contents, c), Errors(ctx, contents, c.Now)),
+			Rotation(ctx, contents, c), Configured(ctx, contents, c), Errors(ctx, contents, c.Now),
+			Notify(ctx, contents, c.Notify, c.Now)),
 		Wraps: wraps, Lineage: lineage,
 	}
 }
 
 func skipContents(why string) []Finding {
-	return []Finding{Skip(GroupKey, why), Skip(GroupHistory, why), Skip(GroupPending, why), Skip(GroupRotation, why)}
+	return []Finding{Skip(GroupKey, why), Skip(GroupHistory, why), Skip(GroupPending, why), Skip(GroupRotation, why), Skip(GroupNotify, why)}
 }

@@ -52,7 +52,11 @@ type Config struct {
 	// OnUses, if set, is called with each lease that this process gets, and with one of
 	// no uses when a version is at its hard limit, so that a scheduler can look whether a
 	// rotation is due. It returns at once, and may be called from several goroutines.
-	OnUses func(key string, l store.Lease)
+	OnUses func(key string, l store.Lease, hardLimit uint64)
+	// OnTampered, if set, is called when this process meets a key whose stored record is
+	// not the one that its newest event describes: once for each record. It returns at
+	// once, and may be called from several goroutines.
+	OnTampered func(t Tampered)
 	// Rotating, if set, reports whether a rotation of the key is under way in this
 	// process or about to be. At the hard limit encryption waits for it, as it does for
 	// those under way in other processes, which the store knows.
@@ -78,8 +82,9 @@ type Engine struct {
 	leaseTTL time.Duration
 	budget   func(key string) outage.Budget
 	maxUses  func(key string) uint64
-	onUses   func(key string, l store.Lease)
+	onUses   func(key string, l store.Lease, hardLimit uint64)
 	coming   func(key string) bool
+	tampered *tamperings
 
 	// keys is replaced, never changed: readers take no lock.
 	keys     atomic.Pointer[keyTable]
@@ -113,7 +118,10 @@ func New(c Config) (*Engine, error) {
 		c.MaxUses = func(string) uint64 { return 0 }
 	}
 	if c.OnUses == nil {
-		c.OnUses = func(string, store.Lease) {}
+		c.OnUses = func(string, store.Lease, uint64) {}
+	}
+	if c.OnTampered == nil {
+		c.OnTampered = func(Tampered) {}
 	}
 	if c.Rotating == nil {
 		c.Rotating = func(string) bool { return false }
@@ -129,7 +137,7 @@ func New(c Config) (*Engine, error) {
 	}
 	e := &Engine{
 		store: c.Store, manager: c.KeyManager, log: c.Log, clock: c.Clock, leaseTTL: c.LeaseTTL, budget: c.Budget,
-		maxUses: c.MaxUses, onUses: c.OnUses, coming: c.Rotating,
+		maxUses: c.MaxUses, onUses: c.OnUses, coming: c.Rotating, tampered: newTamperings(c.OnTampered),
 		owner:      rotation.CurrentOwner().String(),
 		attempts:   newAttempts(c.Clock),
 		accesses:   newAccesses(c.Clock),

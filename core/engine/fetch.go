@@ -70,12 +70,12 @@ func (e *Engine) runFetch(k *key, q *quota, f *fetch, size uint64) {
 	e.leave(context.Background(), k, q)
 	e.tidy(context.Background(), k) // the request may have met a new primary
 	if f.limited != nil {
-		e.onUses(k.name, *f.limited) // before anybody asks whether a rotation comes
+		e.onUses(k.name, *f.limited, k.ring.Record().Settings.HardLimit) // before anybody asks whether a rotation comes
 	}
 	close(f.done)
 	switch {
 	case err == nil:
-		e.onUses(k.name, l.Lease)
+		e.onUses(k.name, l.Lease, k.ring.Record().Settings.HardLimit)
 	case f.uses == 0 && !errors.Is(err, keyring.ErrUsageLimit) && !e.closed.Load():
 		e.log.Warn("no uses could be leased ahead; when those that are leased are spent, it is tried again", "key", k.name, "error", err)
 	}

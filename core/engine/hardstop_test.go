@@ -213,7 +213,7 @@ func TestHardStopAsksTheScheduler(t *testing.T) {
 		var mu sync.Mutex
 		var told []store.Lease
 		e := stopped(t, b, faults.NewLedger(b.openStore(t)), func(c *engine.Config) {
-			c.OnUses = func(_ string, l store.Lease) {
+			c.OnUses = func(_ string, l store.Lease, _ uint64) {
 				mu.Lock()
 				defer mu.Unlock()
 				if l.Count == 0 {

@@ -26,7 +26,8 @@ type key struct {
 	// closed are versions that the monitor closed, and that were not opened since.
 	closed map[uint32]bool
 	// tampered is set while the stored record does not match its history.
-	tampered atomic.Pointer[error]
+	tampered   atomic.Pointer[error]
+	tamperings *tamperings
 
 	refreshing gate
 	// revision is the store's as of the last refresh.
@@ -48,9 +49,10 @@ type key struct {
 	alarmed sync.Map
 }
 
-func newKey(stored store.Key, id keyring.StoreID, b outage.Budget) *key {
+func newKey(stored store.Key, id keyring.StoreID, b outage.Budget, t *tamperings) *key {
 	k := &key{
-		name: stored.Name, prefix: stored.ID.Prefix(), store: id, ring: keyring.NewRing(&stored.Record), budget: b,
+		tamperings: t,
+		name:       stored.Name, prefix: stored.ID.Prefix(), store: id, ring: keyring.NewRing(&stored.Record), budget: b,
 		refreshing: newGate(), awaiting: newGate(),
 		quotas: [...]quota{
 			keyring.Encrypting:   newQuota(keyring.Encrypting),
@@ -71,6 +73,7 @@ func (k *key) update(stored store.Key) {
 	if err := stored.Verify(k.store, stored.LastDigest); err != nil {
 		err = fmt.Errorf("encryption is refused, decryption goes on: %w", err)
 		k.tampered.Store(&err)
+		k.tamperings.met(stored, k.store, err)
 		k.ring.DropSealers()
 		if !older { // else versions were taken out by hand, and are still good for decryption
 			k.ring.Update(&stored.Record)

@@ -40,6 +40,9 @@ func (e *Engine) rotate(ctx context.Context, req rotation.Request) (rotation.Res
 		return rotation.Result{}, ErrClosed
 	}
 	result, err := e.rotator.Rotate(ctx, req)
+	if errors.Is(err, keyring.ErrIntegrity) {
+		e.suspect(ctx, req.Key)
+	}
 	if errors.Is(err, keyring.ErrUnknownKey) {
 		return rotation.Result{}, unknownKey(req.Key)
 	}

@@ -91,7 +91,7 @@ func (e *Engine) remember(stored store.Key) (*key, error) {
 	if k, ok := old.byName[stored.Name]; ok {
 		return k, nil
 	}
-	k := newKey(stored, e.store.ID(), e.budgetOf(stored.Name))
+	k := newKey(stored, e.store.ID(), e.budgetOf(stored.Name), e.tampered)
 	next := &keyTable{byName: map[string]*key{k.name: k}, byPrefix: map[uint64]*key{k.prefix: k}}
 	maps.Copy(next.byName, old.byName)
 	maps.Copy(next.byPrefix, old.byPrefix)

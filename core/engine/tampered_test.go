@@ -10,9 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyrotor/keyrotor/core/engine"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/store"
+	"github.com/keyrotor/keyrotor/core/wrapping"
 	"github.com/keyrotor/keyrotor/testing/faults"
 )
 
@@ -35,6 +37,59 @@ func TestTamperedRecord(t *testing.T) {
 	if _, err := other.Encrypt(t.Context(), "payments", nil, nil); err != nil {
 		t.Errorf("after the repair: %v", err)
 	}
+}
+
+// TestOnTampered: each record that does not match is told of once by a process, whether
+// it is met by an encryption, a decryption or a rotation; what a provider does is not.
+func TestOnTampered(t *testing.T) {
+	b := newBench(t)
+	e := b.engine(t)
+	create(t, e, "payments", 0)
+	token := encrypt(t, e, "x", "")
+	told := make(chan engine.Tampered, 10)
+	engineThatTells := func() *engine.Engine {
+		e, err := engine.New(engine.Config{
+			Store: b.store, Actor: "test@host", OnTampered: func(x engine.Tampered) { told <- x },
+			KeyManager: func(string) (wrapping.KeyManager, error) { return b.km, nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = e.Close(context.Background()) })
+		return e
+	}
+	want := func(when string, n int) {
+		t.Helper()
+		for range n {
+			x := <-told // it was told before the call returned
+			if x.Key != "payments" || x.Version != 1 || x.Found == x.Expected || !strings.HasPrefix(x.Found, "v1:") || !strings.HasPrefix(x.Expected, "v1:") {
+				t.Errorf("%s: told %+v", when, x)
+			}
+		}
+		if len(told) > 0 {
+			t.Errorf("%s: told %+v, too", when, <-told)
+		}
+	}
+	sound := engineThatTells()
+	mustDecrypt(t, sound, token, "", "x")
+	want("a sound record", 0)
+
+	b.edit(t, `UPDATE keys SET hard_limit = hard_limit / 2`)
+	reader, rotator := engineThatTells(), engineThatTells()
+	for range 2 {
+		mustDecrypt(t, reader, token, "", "x")
+		_, _ = reader.Encrypt(t.Context(), "payments", nil, nil)
+	}
+	want("a reader", 1)
+	for range 2 {
+		if _, err := rotator.Rotate(t.Context(), "payments", keyring.ReasonManual, ""); !errors.Is(err, keyring.ErrIntegrity) {
+			t.Error(err)
+		}
+	}
+	want("a rotation", 1)
+	b.edit(t, `UPDATE keys SET hard_limit = hard_limit / 2`)
+	_, _ = rotator.Rotate(t.Context(), "payments", keyring.ReasonManual, "")
+	want("another edit", 1)
 }
 
 // TestTamperedRefusal: where an edited record keeps something from being done, the

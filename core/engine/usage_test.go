@@ -435,8 +435,8 @@ func TestOnUses(t *testing.T) {
 		var grants atomic.Int64
 		var due, rotated atomic.Bool
 		e = b.process(t, l, func(c *engine.Config) {
-			c.OnUses = func(key string, l store.Lease) {
-				if grants.Add(1); key != "payments" || l.Uses < l.Count || l.Count == 0 {
+			c.OnUses = func(key string, l store.Lease, limit uint64) {
+				if grants.Add(1); key != "payments" || l.Uses < l.Count || l.Count == 0 || limit != 10_000 {
 					t.Errorf("told of %q, %+v", key, l)
 				}
 				if l.Version == 1 && l.Uses-l.Reencrypted >= 500 && due.CompareAndSwap(false, true) {

@@ -66,6 +66,9 @@ func (s *Scheduler) check(ctx context.Context, now time.Time, names []string) (k
 	next := make(map[string]time.Time, len(found))
 	for _, f := range found {
 		news = append(news, s.news(f.checks)...)
+		for _, soon := range f.soon {
+			s.OnSoon(soon)
+		}
 		if !f.next.IsZero() {
 			next[f.key] = f.next
 		}
@@ -103,6 +106,7 @@ func (s *Scheduler) failures(ctx context.Context, names []string) (map[policyOf]
 type findings struct {
 	key    string
 	checks []store.PolicyCheck
+	soon   []Soon
 	// due is set if the key is to be rotated now; else next is when to look again, as
 	// far as that is known.
 	due  *task
@@ -117,6 +121,9 @@ func (s *Scheduler) decide(f store.Facts, now time.Time, known map[policyOf]stor
 	s.mark(f, policies)
 	for _, p := range policies {
 		d := s.ask(p, f, now)
+		if soon, ok := s.soon(p, f, d, now); ok {
+			found.soon = append(found.soon, soon)
+		}
 		held := s.held(p, f.Name, d.Due, now)
 		found.checks = append(found.checks, store.PolicyCheck{
 			Key: f.Name, Policy: p.Name(), Checked: now, Due: d.Due, Slot: d.Slot, Next: d.Next, Why: d.Why,

@@ -64,6 +64,10 @@ type Config struct {
 	// Alongside, if set, is what else the process does from Start to Stop, which ends
 	// its context and waits for it.
 	Alongside func(ctx context.Context)
+	// Lead is how long before it is due a rotation is told to OnSoon, if that is set; 0
+	// is never. It hears of the same rotation at each check, and must not block.
+	Lead   time.Duration
+	OnSoon func(Soon)
 }
 
 // Outcome is what became of a rotation.
@@ -122,6 +126,9 @@ func New(c Config) (*Scheduler, error) {
 	}
 	if c.OnOutcome == nil {
 		c.OnOutcome = func(Outcome) {}
+	}
+	if c.OnSoon == nil {
+		c.Lead = 0
 	}
 	s := &Scheduler{
 		Config: c, nudged: make(chan struct{}, 1),

@@ -85,8 +85,8 @@ func TestNoSDKInCore(t *testing.T) {
 	}
 }
 
-// TestServesNothing: a service that links the core gets no HTTP server, and Prometheus
-// only with core/metrics.
+// TestServesNothing: a service that links the core gets no HTTP server, which core/notify
+// is none of, and Prometheus only with core/metrics.
 func TestServesNothing(t *testing.T) {
 	for _, p := range list(t, "./core/...") {
 		for _, imp := range p.Imports {
@@ -126,7 +126,7 @@ var mayImport = map[string][]string{
 	"core/policy":       {"core/keyring"},
 	"core/store":        {"core/history", "core/keyring"},
 	"core/store/sqlite": {"core/draft", "core/history", "core/keyring", "core/store"},
-	"core/config":       {"core/keyring", "core/outage", "core/policy", "core/provider"},
+	"core/config":       {"core/keyring", "core/notify", "core/outage", "core/policy", "core/provider"},
 	"core/outage":       {"core/provider"},
 	"core/wrapping":     {"core/keyring", "core/provider"},
 	"core/backup":       {"core/keyring", "core/wrapping"},
@@ -142,15 +142,15 @@ var mayImport = map[string][]string{
 	"core/reencrypt":   {"core/keyring", "core/provider", "core/store"},
 	"core/destruction": {"core/history", "core/keyring", "core/reencrypt", "core/store"},
 	"core/doctor": {
-		"core/catalog", "core/config", "core/history", "core/keyring", "core/policy", "core/provider", "core/rewrap", "core/rotation",
+		"core/catalog", "core/config", "core/history", "core/keyring", "core/notify", "core/policy", "core/provider", "core/rewrap", "core/rotation",
 		"core/scheduler", "core/store", "core/store/sqlite",
 	},
 	"core": {
 		"core/backup", "core/catalog", "core/config", "core/destruction", "core/doctor", "core/draft", "core/engine", "core/history", "core/keyring",
-		"core/policy", "core/provider", "core/reencrypt", "core/rewrap", "core/rotation", "core/scheduler", "core/secret", "core/store",
+		"core/notify", "core/policy", "core/provider", "core/reencrypt", "core/rewrap", "core/rotation", "core/scheduler", "core/secret", "core/store",
 		"core/store/sqlite", "core/wrapping",
 	},
-	"core/metrics": {"core", "core/engine", "core/outage", "core/rotation", "core/scheduler"},
+	"core/metrics": {"core", "core/engine", "core/notify", "core/outage", "core/rotation", "core/scheduler"},
 }
 
 func TestImportsFlowOneWay(t *testing.T) {

@@ -25,6 +25,8 @@ type reads interface {
 	Failing(ctx context.Context, names ...string) ([]store.PolicyCheck, error)
 	Checks(ctx context.Context, names ...string) ([]store.PolicyCheck, error)
 	Facts(ctx context.Context, names ...string) ([]store.Facts, error)
+	Subscribers(ctx context.Context, topic string) ([]store.Subscriber, error)
+	After(ctx context.Context, p store.Position, limit int) (store.Batch, error)
 }
 
 // Contents are what a database holds, for an [Inspection].
@@ -191,14 +193,15 @@ func (c *Contents) Leases(ctx context.Context, now time.Time) (expired, open sto
 	return expired, open, err
 }
 
-// Outbox sums up what is to be delivered, by state.
+// Outbox sums up what is to be delivered, by state; without that of subscribers, who are
+// looked at one by one.
 func (c *Contents) Outbox(ctx context.Context) ([]store.OutboxSum, error) {
 	var sums []store.OutboxSum
 	err := c.store.read(ctx, "sum outbox", func(tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, `
 			SELECT state, count(*), min(created), coalesce((
 				SELECT last_error FROM outbox AS o WHERE o.state = outbox.state AND last_error <> '' ORDER BY id DESC LIMIT 1), '')
-			FROM outbox GROUP BY state ORDER BY state`)
+			FROM outbox WHERE (topic, target) NOT IN (SELECT topic, target FROM subscribers) GROUP BY state ORDER BY state`)
 		if err != nil {
 			return err
 		}
