@@ -7,11 +7,13 @@ import (
 
 	"github.com/keyrotor/keyrotor/core"
 	"github.com/keyrotor/keyrotor/core/engine"
+	"github.com/keyrotor/keyrotor/core/notify"
 	"github.com/keyrotor/keyrotor/core/outage"
 	"github.com/keyrotor/keyrotor/core/scheduler"
 )
 
-// family is a metric that is made at each scrape. All of them are gauges.
+// family is a metric that is made at each scrape. All of them are gauges but those whose
+// name ends in _total.
 type family struct{ desc *prometheus.Desc }
 
 func newFamily(name, help string, labels ...string) family {
@@ -56,6 +58,19 @@ var (
 		"Keys that the newest check of every key looked at.")
 	schedulerInterval = newFamily("keyrotor_scheduler_interval_seconds",
 		"How often every key is looked at.")
+
+	notifyOpen = newFamily("keyrotor_notify_open",
+		"What is to be told to a target and is not yet, by whichever process.", "target")
+	notifyFailing = newFamily("keyrotor_notify_failing",
+		"The part of it that was tried.", "target")
+	notifyOldest = newFamily("keyrotor_notify_oldest_timestamp_seconds",
+		"Since when the oldest of it waits; left out if nothing does.", "target")
+	notifyGivenUp = newFamily("keyrotor_notify_given_up",
+		"What was not told to a target and never will be, of the last 30 days.", "target")
+	handlerDropped = newFamily("keyrotor_notify_handler_dropped_total",
+		"What a handler of this process was too slow to hear of.", "handler")
+	handlerPanics = newFamily("keyrotor_notify_handler_panics_total",
+		"Calls of a handler of this process that panicked.", "handler")
 )
 
 func families() []family {
@@ -63,6 +78,7 @@ func families() []family {
 		storeUp, keyPrimary, keyVersions, keyCreated, keyUses, keyReencryptions, keyHardLimit,
 		policyNext, policyDue, policyFailures, providerState, providerAnswered,
 		schedulerChecked, schedulerTook, schedulerKeys, schedulerInterval,
+		notifyOpen, notifyFailing, notifyOldest, notifyGivenUp, handlerDropped, handlerPanics,
 	}
 }
 
@@ -71,6 +87,10 @@ type scrape chan<- prometheus.Metric
 
 func (s scrape) send(f family, value float64, labels ...string) {
 	s <- prometheus.MustNewConstMetric(f.desc, prometheus.GaugeValue, value, labels...)
+}
+
+func (s scrape) count(f family, n uint64, labels ...string) {
+	s <- prometheus.MustNewConstMetric(f.desc, prometheus.CounterValue, float64(n), labels...)
 }
 
 func (s scrape) scheduler(of *scheduler.Scheduler) {
@@ -115,6 +135,32 @@ func (s scrape) survey(of core.Survey) {
 		}
 		s.send(policyDue, oneIf(c.Due), c.Key, c.Policy)
 		s.send(policyFailures, float64(c.Failures), c.Key, c.Policy)
+	}
+}
+
+// handlers adds those of one name up.
+func (s scrape) handlers(all []notify.HandlerStatus) {
+	sums := make(map[string]notify.HandlerStatus)
+	for _, of := range all {
+		sum := sums[of.Name]
+		sum.Dropped += of.Dropped
+		sum.Panics += of.Panics
+		sums[of.Name] = sum
+	}
+	for name, sum := range sums {
+		s.count(handlerDropped, sum.Dropped, name)
+		s.count(handlerPanics, sum.Panics, name)
+	}
+}
+
+func (s scrape) targets(all []notify.Status) {
+	for _, of := range all {
+		s.send(notifyOpen, float64(of.Open), of.Target)
+		s.send(notifyFailing, float64(of.Failing), of.Target)
+		s.send(notifyGivenUp, float64(of.GivenUp), of.Target)
+		if !of.Oldest.IsZero() {
+			s.send(notifyOldest, seconds(of.Oldest), of.Target)
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/keyrotor/keyrotor/core"
 	"github.com/keyrotor/keyrotor/core/engine"
 	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/notify"
 	"github.com/keyrotor/keyrotor/core/outage"
 	"github.com/keyrotor/keyrotor/core/store"
 )
@@ -79,6 +82,52 @@ keyrotor_provider_state{kek="transit/k",provider="vault",state="revoked"} 0
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
+}
+
+// TestNotify: how it stands with targets and handlers.
+func TestNotify(t *testing.T) {
+	m := New()
+	m.ObserveDelivery(core.Delivery{Target: "ops"})
+	m.ObserveDelivery(core.Delivery{Target: "ops"})
+	m.ObserveDelivery(core.Delivery{Target: "ops", Err: fmt.Errorf("%w: 410 Gone", notify.ErrRefused)})
+	m.ObserveDelivery(core.Delivery{Target: "ops", Err: errors.New("connection refused")})
+	want := `keyrotor_notify_deliveries_total{outcome="delivered",target="ops"} 2
+keyrotor_notify_deliveries_total{outcome="failed",target="ops"} 1
+keyrotor_notify_deliveries_total{outcome="refused",target="ops"} 1
+`
+	if got := exposed(t, m); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	got := exposed(t, told{
+		[]notify.Status{{Target: "ops", Open: 3, Failing: 2, GivenUp: 1, Oldest: time.Unix(1_700_000_000, 0)}, {Target: "pager"}},
+		[]notify.HandlerStatus{{Name: "audit", Dropped: 1}, {Name: "audit", Dropped: 2, Panics: 4}},
+	})
+	want = `keyrotor_notify_failing{target="ops"} 2
+keyrotor_notify_failing{target="pager"} 0
+keyrotor_notify_given_up{target="ops"} 1
+keyrotor_notify_given_up{target="pager"} 0
+keyrotor_notify_handler_dropped_total{handler="audit"} 3
+keyrotor_notify_handler_panics_total{handler="audit"} 4
+keyrotor_notify_oldest_timestamp_seconds{target="ops"} 1.7e+09
+keyrotor_notify_open{target="ops"} 3
+keyrotor_notify_open{target="pager"} 0
+`
+	if got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+// told collects what targets and handlers lead to.
+type told struct {
+	targets  []notify.Status
+	handlers []notify.HandlerStatus
+}
+
+func (x told) Describe(ch chan<- *prometheus.Desc) { New().Describe(ch) }
+
+func (x told) Collect(ch chan<- prometheus.Metric) {
+	scrape(ch).targets(x.targets)
+	scrape(ch).handlers(x.handlers)
 }
 
 // statuses collects what those of key-encryption keys lead to.

@@ -4,7 +4,7 @@
 // metrics:
 //
 //	m := metrics.New()
-//	kr, err := core.Opener{OnOutcome: m.Observe}.Open(ctx, path)
+//	kr, err := core.Opener{OnOutcome: m.Observe, OnDelivery: m.ObserveDelivery}.Open(ctx, path)
 //	…
 //	m.Watch(kr)
 //	prometheus.MustRegister(m)
@@ -14,12 +14,14 @@ package metrics
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keyrotor/keyrotor/core"
+	"github.com/keyrotor/keyrotor/core/notify"
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/scheduler"
 )
@@ -31,7 +33,7 @@ const readTimeout = 5 * time.Second
 // read from the store at each scrape; a store that does not answer costs a scrape that
 // part alone, and shows as keyrotor_store_up.
 type Collector struct {
-	rotations, failures *prometheus.CounterVec
+	rotations, failures, deliveries *prometheus.CounterVec
 
 	// mu is held for reading by scrapes, so that Watch waits for them.
 	mu sync.RWMutex
@@ -49,6 +51,10 @@ func New() *Collector {
 			Name: "keyrotor_rotation_failures_total",
 			Help: "Rotations that the scheduler of this process tried in vain, by the code of the error.",
 		}, []string{"key", "policy", "code"}),
+		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keyrotor_notify_deliveries_total",
+			Help: "Tries of this process to tell a target something: delivered, refused for this one message, or failed.",
+		}, []string{"target", "outcome"}),
 	}
 }
 
@@ -59,6 +65,19 @@ func (c *Collector) Observe(o scheduler.Outcome) {
 		return
 	}
 	c.rotations.WithLabelValues(o.Key, string(o.Reason), o.Due.Policy).Inc()
+}
+
+// ObserveDelivery counts what became of a try to tell a target something. It is for
+// [core.Opener.OnDelivery].
+func (c *Collector) ObserveDelivery(d core.Delivery) {
+	outcome := "failed"
+	switch {
+	case d.Err == nil:
+		outcome = "delivered"
+	case errors.Is(d.Err, notify.ErrRefused):
+		outcome = "refused"
+	}
+	c.deliveries.WithLabelValues(d.Target, outcome).Inc()
 }
 
 // Watch has scrapes read from kr instead of what they read from before, which nobody
@@ -76,12 +95,14 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	}
 	c.rotations.Describe(ch)
 	c.failures.Describe(ch)
+	c.deliveries.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	c.rotations.Collect(ch)
 	c.failures.Collect(ch)
+	c.deliveries.Collect(ch)
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if c.kr == nil {
@@ -90,11 +111,15 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	s := scrape(ch)
 	s.scheduler(c.kr.Scheduler)
 	s.providers(c.kr.KeyManagers())
+	s.handlers(c.kr.Notifier.Handlers())
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
 	survey, err := c.kr.Survey(ctx)
 	s.send(storeUp, oneIf(err == nil))
 	if err == nil {
 		s.survey(survey)
+	}
+	if targets, err := c.kr.Notifier.Status(ctx); err == nil {
+		s.targets(targets)
 	}
 }

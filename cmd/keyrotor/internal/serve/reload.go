@@ -125,12 +125,30 @@ func (d *daemon) replace(ctx context.Context) (err error) {
 		return errors.Join(fmt.Errorf("the first check of policies failed: %w", err), closeListener(l))
 	}
 	before := d.current.Load()
+	d.handOver(before, next)
 	d.use(next)
 	if moves {
 		d.http.move(l, addr)
 	}
 	d.retire(ctx, before)
 	return nil
+}
+
+// handOverTime is what a reload leaves to what is being sent.
+const handOverTime = 2 * time.Second
+
+// handOver has another notifier deliver. Both have the name of this process in the
+// store, where nothing would keep them from sending the same at a time. What is cut off
+// is sent again.
+func (d *daemon) handOver(before, next *core.Keyrotor) {
+	ctx, cancel := context.WithTimeout(context.Background(), handOverTime)
+	defer cancel()
+	if err := before.Notifier.Stop(ctx); err != nil {
+		d.Opener.Log.Warn("the targets of notify blocks stay reserved for a moment", "error", err)
+	}
+	if err := next.Notifier.Start(); err != nil {
+		d.Opener.Log.Error("nothing is told to the targets of notify blocks", "error", err)
+	}
 }
 
 // retire ends what was in use, in the time that a stop has. If the daemon is to stop

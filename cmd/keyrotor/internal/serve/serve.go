@@ -1,5 +1,5 @@
-// Package serve is the daemon: a scheduler that runs until the process is told to
-// stop, with a service manager that hears how it is going and an HTTP server that tells
+// Package serve is the daemon: a scheduler and a notifier that run until the process is
+// told to stop, with a service manager that hears how it is going and an HTTP server that tells
 // everybody else.
 //
 // Its rules are those of things that nobody looks at for months. A config that cannot
@@ -32,7 +32,8 @@ const DefaultShutdownTimeout = 30 * time.Second
 type Config struct {
 	// Path is the config file.
 	Path string
-	// Opener opens it, at the start and at each reload. OnOutcome is the daemon's own.
+	// Opener opens it, at the start and at each reload. OnOutcome and OnDelivery are the
+	// daemon's own.
 	Opener core.Opener
 	// Version goes into keyrotor_build_info.
 	Version string
@@ -78,6 +79,7 @@ func Run(ctx context.Context, c Config) error {
 		d.metrics.Observe(o)
 		d.outcomes.observe(o, d.clock.Now())
 	}
+	d.Opener.OnDelivery = d.metrics.ObserveDelivery
 	d.register()
 	d.http = newFrontend(d.handler(), c.Opener.Log)
 	return d.run(ctx)
@@ -123,6 +125,9 @@ func (d *daemon) start(ctx context.Context) error {
 		return err
 	}
 	if err := kr.Scheduler.Start(); err != nil {
+		return errors.Join(err, closeListener(l))
+	}
+	if err := kr.Notifier.Start(); err != nil {
 		return errors.Join(err, closeListener(l))
 	}
 	d.http.serve(l, addr)
