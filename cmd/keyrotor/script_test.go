@@ -10,8 +10,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -22,6 +24,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
 	"github.com/keyrotor/keyrotor/core/wrapping"
+	"github.com/keyrotor/keyrotor/testing/receiver"
 )
 
 // commands are what the scripts need beside testscript's own. FILE may be stdout
@@ -40,6 +43,10 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"past":  past,
 		"prune": prune,
 		"tty":   onTerminal,
+
+		"receiver": startReceiver,
+		"answers":  answers,
+		"received": received,
 	}
 }
 
@@ -240,4 +247,69 @@ func prune(ts *testscript.TestScript, _ bool, _ []string) {
 	if n == 0 {
 		ts.Fatalf("nothing was pruned")
 	}
+}
+
+// hooks are the receivers of the scripts that run, by the folder of each.
+var hooks sync.Map
+
+// scriptReceiver has what a receiver complains of fail its script.
+type scriptReceiver struct {
+	*testscript.TestScript
+	complaints []string
+	*receiver.Receiver
+}
+
+func (*scriptReceiver) Helper() {}
+
+func (r *scriptReceiver) Errorf(format string, args ...any) {
+	r.complaints = append(r.complaints, fmt.Sprintf(format, args...))
+}
+
+func (r *scriptReceiver) Cleanup(f func()) { r.Defer(f) }
+
+// receiver SECRET starts a receiver of webhooks, and sets HOOK to its address.
+func startReceiver(ts *testscript.TestScript, _ bool, args []string) {
+	r := &scriptReceiver{TestScript: ts}
+	r.Receiver = receiver.New(r, args[0])
+	hooks.Store(ts.Getenv("WORK"), r)
+	ts.Setenv("HOOK", r.URL())
+}
+
+func receiverOf(ts *testscript.TestScript) *scriptReceiver {
+	r, ok := hooks.Load(ts.Getenv("WORK"))
+	if !ok {
+		ts.Fatalf("there is no receiver")
+	}
+	return r.(*scriptReceiver)
+}
+
+// answers STATUS has the receiver answer so from now on.
+func answers(ts *testscript.TestScript, _ bool, args []string) {
+	status, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	receiverOf(ts).Answer(status)
+}
+
+// received FILE writes down what came so far, as JSON, by subject: there is no order
+// between keys.
+func received(ts *testscript.TestScript, _ bool, args []string) {
+	r := receiverOf(ts)
+	all := r.All()
+	if len(r.complaints) > 0 {
+		ts.Fatalf("%q", r.complaints)
+	}
+	slices.SortStableFunc(all, func(a, b receiver.Event) int { return strings.Compare(a.Subject, b.Subject) })
+	type request struct {
+		ID, Type, Subject string
+		Team              string
+		Status            int
+		Event             json.RawMessage
+	}
+	requests := make([]request, len(all))
+	for i, e := range all {
+		requests[i] = request{e.ID, e.Type, e.Subject, e.Header.Get("X-Team"), e.Status, json.RawMessage(e.Body)}
+	}
+	text, err := json.Marshal(requests)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), text, 0o600))
 }

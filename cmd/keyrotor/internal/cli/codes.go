@@ -14,6 +14,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/draft"
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
+	"github.com/keyrotor/keyrotor/core/notify"
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/rewrap"
 	"github.com/keyrotor/keyrotor/core/rotation"
@@ -109,6 +110,8 @@ func codes() []code {
 		{"no_room", func(err error) bool {
 			return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 		}, "there is no room left for a file"},
+		{"unknown_target", is(notify.ErrUnknownTarget), "the config has no notify block of that name"},
+		{"not_delivered", is(errUndelivered), "a target did not take what it was told"},
 		{"exists", is(fs.ErrExist), "a file is there already"},
 		{"not_found", is(fs.ErrNotExist), "a file is missing"},
 		{"permission", is(fs.ErrPermission), "the operating system refused"},

@@ -131,13 +131,13 @@ func describe(ctx context.Context, err error) failure {
 		f.ExitCode = exitUsage
 	case errors.As(cause, &stopped):
 		f.Code, f.Message, f.ExitCode = codeInterrupted, stopped.Error(), exitSignal+int(stopped.signal)
+	case errors.As(err, &partly): // the time may be up, too
+		f.ExitCode = exitPartly
 	case errors.As(cause, &late):
 		f.Code, f.Message = codeTimeout, late.Error()
 		if text := err.Error(); text != late.Error() && text != context.DeadlineExceeded.Error() {
 			f.Message += ": " + text
 		}
-	case errors.As(err, &partly):
-		f.ExitCode = exitPartly
 	case errors.As(err, &refused):
 		f.Reasons = refused.Reasons
 	case errors.As(err, &provided):

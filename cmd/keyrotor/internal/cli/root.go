@@ -55,7 +55,7 @@ left.`,
 	a.group(root,
 		a.initCommand(), a.keyCommand(), a.policyCommand(), a.encryptCommand(), a.decryptCommand(),
 		a.reencryptCommand(), a.censusCommand(), a.usageCommand(), a.historyCommand(),
-		a.serveCommand(), a.backupCommand(), a.recoverCommand(), a.doctorCommand(),
+		a.serveCommand(), a.notifyCommand(), a.backupCommand(), a.recoverCommand(), a.doctorCommand(),
 		a.configCommand(), a.providerCommand(), a.kekCommand(), a.pluginCommand(),
 		a.versionCommand(), a.completionCommand(),
 	)
