@@ -70,8 +70,11 @@ func (t *target) send(looking, acting context.Context, heads []store.Delivery) (
 		a := &attempts[i]
 		a.Delivery = d
 		group.Go(func() error {
-			if stop.Load() || looking.Err() != nil {
+			if stop.Load() {
 				return nil
+			}
+			if err := looking.Err(); err != nil {
+				return err
 			}
 			// Whoever slept since the last look at the lease may have lost it.
 			err := t.lease.renew(looking)

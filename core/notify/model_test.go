@@ -122,12 +122,12 @@ func TestSeveralProcesses(t *testing.T) {
 			}
 			chance := func(n int) bool { return draw(n) == 0 }
 			r := &receiver{answer: func(ctx context.Context, _ notify.Message) error {
-				switch {
-				case chance(10):
+				switch n := draw(20); {
+				case n < 2:
 					return errDown
-				case chance(10):
+				case n < 4:
 					return fmt.Errorf("%w: as the test wants it", notify.ErrRefused)
-				case chance(20):
+				case n < 5:
 					<-ctx.Done()
 					return ctx.Err()
 				}

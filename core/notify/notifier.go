@@ -21,10 +21,11 @@ import (
 const Topic = "notify"
 
 const (
-	// DefaultTimeout is how long one try to send may take, and MaxTimeout how long at
-	// most: a try must end before another process may take over.
+	// DefaultTimeout is how long one try to send may take.
 	DefaultTimeout = 10 * time.Second
-	MaxTimeout     = 30 * time.Second
+	// MaxTimeout is the most that can be asked for: a try must end before another process
+	// may take over.
+	MaxTimeout = 30 * time.Second
 	// DefaultGiveUp is how long a notice is tried.
 	DefaultGiveUp = 7 * 24 * time.Hour
 )

@@ -66,6 +66,9 @@ func plan(t *testing.T, s *Store, query string, args ...any) []string {
 		}
 		steps = append(steps, detail)
 	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
 	return steps
 }
 
