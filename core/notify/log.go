@@ -41,9 +41,17 @@ func (l logger) Send(ctx context.Context, m Message) error {
 	n := m.Notice
 	attrs := []slog.Attr{slog.String("id", m.ID), slog.String("type", string(n.Type)), slog.Time("at", n.Time)}
 	for _, a := range []struct{ name, value string }{
-		{"key", n.Key}, {"state_from", n.StateFrom}, {"state_to", n.StateTo}, {"reason", n.Reason},
-		{"policy", n.Policy}, {"actor", n.Actor}, {"note", n.Note}, {"provider", n.Provider},
-		{"kek_version", n.KEKVersion}, {"error_code", n.ErrorCode}, {"operation_id", n.Operation},
+		{"key", n.Key},
+		{"state_from", n.StateFrom},
+		{"state_to", n.StateTo},
+		{"reason", n.Reason},
+		{"policy", n.Policy},
+		{"actor", n.Actor},
+		{"note", n.Note},
+		{"provider", n.Provider},
+		{"kek_version", n.KEKVersion},
+		{"error_code", n.ErrorCode},
+		{"operation_id", n.Operation},
 	} {
 		if a.value != "" {
 			attrs = append(attrs, slog.String(a.name, a.value))

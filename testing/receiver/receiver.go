@@ -23,6 +23,9 @@ import (
 // patience is how long a machine that is slow may take for anything.
 const patience = 60 * time.Second
 
+// overlap is how long a client may be gone before its request ends.
+const overlap = time.Second
+
 // Event is a request that was verified.
 type Event struct {
 	// ID is that of the header and of the event, which are the same.
@@ -54,7 +57,8 @@ type Receiver struct {
 	mu     sync.Mutex
 	server *http.Server
 	status int
-	hang   chan struct{} // closed when what hangs may end
+	hang   chan struct{}            // closed when what hangs may end
+	open   map[string]chan struct{} // by id, closed at the end of its newest request
 	events []Event
 	more   chan struct{} // closed at each event, and replaced
 }
@@ -69,7 +73,7 @@ func New(test Test, secret string) *Receiver {
 	if err != nil {
 		test.Fatalf("%v", err)
 	}
-	r := &Receiver{test: test, addr: "127.0.0.1:0", webhook: webhook, status: http.StatusNoContent, more: make(chan struct{})}
+	r := &Receiver{test: test, addr: "127.0.0.1:0", webhook: webhook, status: http.StatusNoContent, more: make(chan struct{}), open: make(map[string]chan struct{})}
 	r.Up()
 	test.Cleanup(func() {
 		r.Answer(http.StatusServiceUnavailable) // whoever hangs
@@ -131,6 +135,7 @@ func (r *Receiver) receive(w http.ResponseWriter, req *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
+	defer r.alone(e.ID)()
 	r.mu.Lock()
 	hang := r.hang
 	r.mu.Unlock()
@@ -147,6 +152,23 @@ func (r *Receiver) receive(w http.ResponseWriter, req *http.Request) {
 	r.mu.Unlock()
 	w.WriteHeader(e.Status)
 	r.add(e)
+}
+
+// alone sees to it that a notice comes once at a time: one process delivers, and does not
+// try again before it has given up. It answers what is to be called at the end.
+func (r *Receiver) alone(id string) (end func()) {
+	r.mu.Lock()
+	before, done := r.open[id], make(chan struct{})
+	r.open[id] = done
+	r.mu.Unlock()
+	if before != nil {
+		select {
+		case <-before: // that a client has gone is heard a moment later
+		case <-time.After(overlap):
+			r.test.Errorf("%s comes twice at a time", id)
+		}
+	}
+	return func() { close(done) }
 }
 
 func (r *Receiver) read(req *http.Request) (Event, error) {
