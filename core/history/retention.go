@@ -23,7 +23,7 @@ type Keeper struct {
 
 // Keeps reports whether an event stays.
 func (k *Keeper) Keeps(e Event) bool {
-	switch e.Type { //nolint:exhaustive // the others tell only what was
+	switch e.Type { // the others tell only what was
 	case DestroyScheduled, Destroyed, // the waiting period, and the receipt
 		Restored,                         // whether the key waits for its recovery
 		KEKRotated, KEKRotatedExternally, // which versions of a KEK are known
@@ -107,8 +107,11 @@ func ReadPruning(e Event) (p Pruning, err error) {
 	p.Through, throughErr = strconv.ParseUint(e.Details[detailThrough], 10, 64)
 	p.Total, totalErr = strconv.ParseUint(e.Details[detailTotal], 10, 64)
 	p.Before, beforeErr = time.Parse(time.RFC3339Nano, e.Details[detailBefore])
-	if err := cmp.Or(throughErr, totalErr, beforeErr); e.Type != Pruned || err != nil {
-		return Pruning{}, fmt.Errorf("history: event %d of type %s does not say what was pruned: %v", e.Seq, e.Type, err)
+	if e.Type != Pruned {
+		return Pruning{}, fmt.Errorf("history: event %d is of type %s, not %s", e.Seq, e.Type, Pruned)
+	}
+	if err := cmp.Or(throughErr, totalErr, beforeErr); err != nil {
+		return Pruning{}, fmt.Errorf("history: event %d does not say what was pruned: %w", e.Seq, err)
 	}
 	return p, nil
 }

@@ -43,7 +43,7 @@ func (l *lab) newValues() []secret.Rotatable {
 func (l *lab) rotateValues(values []secret.Rotatable, workers int) side {
 	s := l.subject()
 	return func() float64 {
-		must(s.Engine.Rotate(l.ctx, "values", keyring.ReasonManual, ""))
+		must(s.Rotate(l.ctx, "values", keyring.ReasonManual, ""))
 		var report secret.Report
 		took := uncollected(func() {
 			report = must(secret.Rotate(l.ctx, s.Engine, values, secret.RotateOptions{Workers: workers}))

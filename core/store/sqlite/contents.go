@@ -51,11 +51,10 @@ func (c *Contents) Log(ctx context.Context, f func(store.LogEntry) error) error 
 			own = f(e)
 			return own
 		}}
-		err := l.read(ctx, tx)
-		if own != nil {
-			return nil
+		if err := l.read(ctx, tx); own == nil {
+			return err
 		}
-		return err
+		return nil // it is f's error, and no fault of the store
 	})
 	if own != nil {
 		return own
