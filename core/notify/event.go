@@ -74,7 +74,7 @@ func FromEvent(e history.Event) (Notice, bool) {
 	case history.Restored:
 		n.Type = StoreRestored
 	case history.Usage, history.Rewrapped, history.Reencrypted, history.ProviderAdded, history.ProviderRetired,
-		history.Access, history.ConfigChange, history.SigningKeyChanged:
+		history.Access, history.ConfigChange, history.SigningKeyChanged, history.Pruned:
 		return Notice{}, false
 	default:
 		if n.Type = Type(e.Type); !slices.Contains(raised(), n.Type) {

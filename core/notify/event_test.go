@@ -56,6 +56,7 @@ func TestFromEvent(t *testing.T) {
 		history.ConfigChange:         nil,
 		history.SigningKeyChanged:    nil,
 		history.Restored:             {Type: "store_restored", Details: details(stay)},
+		history.Pruned:               nil,
 		"rotation_due_soon":          {Type: "rotation_due_soon", Details: details(stay)},
 		"usage_threshold":            {Type: "usage_threshold", Details: details(stay)},
 		"verify_failed":              {Type: "verify_failed", Details: details(stay)},
