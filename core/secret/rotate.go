@@ -42,7 +42,8 @@ type RotateOptions struct {
 
 // Progress is how far a rotation of values is.
 type Progress struct {
-	// Done are those that were dealt with, of Total; Failed are a part of them.
+	// Done are those that were dealt with, of Total; Failed are a part of them. What was
+	// not reached before the context ended is in neither.
 	Done, Failed, Total int
 }
 
@@ -83,6 +84,7 @@ func Rotate(ctx context.Context, c Cipher, values []Rotatable, o RotateOptions) 
 	if o.Batch == 0 {
 		o.Batch = DefaultBatch
 	}
+	o.Batch = min(o.Batch, max(len(values), 1)) // more would overflow the sums below
 	j := job{RotateOptions: o, cipher: c, values: values, outcomes: make([]Outcome, len(values))}
 	var wg sync.WaitGroup
 	for range min(o.Workers, (len(values)+o.Batch-1)/o.Batch) {
@@ -192,15 +194,19 @@ func (j *job) tell(batch []Outcome) {
 	if j.Progress == nil {
 		return
 	}
-	failed := 0
+	var done, failed int
 	for i := range batch {
+		if batch[i].Untouched() {
+			continue
+		}
+		done++
 		if batch[i].Err != nil {
 			failed++
 		}
 	}
 	j.telling.Lock()
 	defer j.telling.Unlock()
-	j.progress.Done += len(batch)
+	j.progress.Done += done
 	j.progress.Failed += failed
 	j.progress.Total = len(j.values)
 	j.Progress(j.progress)

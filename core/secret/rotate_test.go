@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -210,12 +211,16 @@ func TestRotateCanceled(t *testing.T) {
 		}
 		return nil
 	}
-	report, err := secret.Rotate(ctx, k, values, secret.RotateOptions{Workers: 1, Batch: 8})
+	var last secret.Progress
+	report, err := secret.Rotate(ctx, k, values, secret.RotateOptions{Workers: 1, Batch: 8, Progress: func(p secret.Progress) { last = p }})
 	if !errors.Is(err, stopped) || err.Error() != "rotate secret values: 31 of 50 were not reached: the service stops" {
 		t.Errorf("%v", err)
 	}
 	if report.Changed != 19 || report.Untouched != 31 || report.Failed != 0 {
 		t.Errorf("%d changed, %d untouched, %d failed", report.Changed, report.Untouched, report.Failed)
+	}
+	if last != (secret.Progress{Done: 19, Total: 50}) {
+		t.Errorf("the last progress is %+v", last)
 	}
 	for i, out := range report.Outcomes {
 		if i < 19 != out.Changed || i >= 19 != errors.Is(out.Err, stopped) || out.Name != fmt.Sprint(i) {
@@ -224,6 +229,18 @@ func TestRotateCanceled(t *testing.T) {
 		if got := used(t, values[i].(secret.Value[string])); got != "x" {
 			t.Errorf("%d is %q", i, got)
 		}
+	}
+}
+
+// TestRotateInOneBatch: a batch of as many as there may be is one of all.
+func TestRotateInOneBatch(t *testing.T) {
+	k := newKeys(t)
+	a := value(t, k, "x", secret.Options{Name: "A", Key: "payments"})
+	b := value(t, k, "y", secret.Options{Name: "B", Key: "payments"})
+	k.rotate(t, "payments")
+	report, err := secret.Rotate(t.Context(), k, []secret.Rotatable{a, b}, secret.RotateOptions{Workers: 2, Batch: math.MaxInt})
+	if err != nil || report.Changed != 2 {
+		t.Errorf("%+v, %v", report, err)
 	}
 }
 
