@@ -86,6 +86,10 @@ func (kr *Keyrotor) PruneHistory(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	// This process may have opened the store longer ago than that.
+	if err := kr.Notifier.Subscribe(ctx); err != nil {
+		return 0, err
+	}
 	if err := kr.store.Sweep(ctx, time.Time{}, now.Add(-unseen)); err != nil {
 		return 0, err
 	}

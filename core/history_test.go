@@ -138,6 +138,32 @@ func TestRetention(t *testing.T) {
 	}
 }
 
+// TestRetentionKnowsTheTargets: a service that runs for longer than unknown targets are
+// kept, and delivers nothing itself, does not forget those that its own config names.
+func TestRetentionKnowsTheTargets(t *testing.T) {
+	told := filepath.Join(t.TempDir(), "told.jsonl")
+	path := initWith(t, fmt.Sprintf("history {\nretention = \"30d\"\n}\nnotify \"log\" \"audit\" {\npath = %q\n}\n", told))
+	clock := clockwork.NewFakeClockAt(longAgo)
+	kr, err := core.Opener{Clock: clock}.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kr.Close()
+	if _, err := kr.CreateKey(t.Context(), "payments", core.KeyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	clock.Advance(31 * 24 * time.Hour)
+	if n, err := kr.PruneHistory(t.Context()); n != 0 || err != nil {
+		t.Errorf("%d events went, %v: the target has not seen them", n, err)
+	}
+	if _, err := kr.Notifier.Deliver(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(told); err != nil || !strings.Contains(string(b), "io.keyrotor.key_created") {
+		t.Errorf("the target was told %q, %v", b, err)
+	}
+}
+
 func rootOf(t *testing.T, kr *core.Keyrotor) (size uint64, root string, err error) {
 	t.Helper()
 	e, err := kr.HistoryExtent(t.Context())
