@@ -196,7 +196,7 @@ func ExampleKeyrotor_HistoryRecord() {
 		log.Fatal(err)
 	}
 	defer kr.Close()
-	record, err := kr.HistoryRecord(ctx, 1)
+	record, err := kr.HistoryRecord(ctx, 1, 0)
 	if err != nil {
 		log.Fatal(err)
 	}

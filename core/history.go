@@ -137,9 +137,11 @@ func (kr *Keyrotor) readFeed(ctx context.Context) error {
 }
 
 // HistoryRecord reads one event by its number, or the leaf that retention has left of it,
-// with the proof that it is part of the log. history.ErrNoEvent.
-func (kr *Keyrotor) HistoryRecord(ctx context.Context, seq uint64) (history.Record, error) {
-	return kr.store.Record(ctx, seq)
+// with the proof that it is part of the log as it was when it had size events; 0 is as many
+// as it has. Proofs of several events lead to one root if they are asked for with one size.
+// history.ErrNoEvent.
+func (kr *Keyrotor) HistoryRecord(ctx context.Context, seq, size uint64) (history.Record, error) {
+	return kr.store.Record(ctx, seq, size)
 }
 
 // HistoryExtent is how much there is of the history.

@@ -102,7 +102,7 @@ func TestRetention(t *testing.T) {
 		if got, want := typesOf(t, all), []string{"10 pruned", "9 rotation", "8 creation", "1 creation"}; !slices.Equal(got, want) {
 			t.Errorf("%s: %q are left, want %q", block, got, want)
 		}
-		if r, err := kr.HistoryRecord(t.Context(), 5); err != nil || r.Bytes != nil || r.Check() != nil {
+		if r, err := kr.HistoryRecord(t.Context(), 5, 0); err != nil || r.Bytes != nil || r.Check() != nil {
 			t.Errorf("%s: event 5 is %+v, %v", block, r, err)
 		}
 		if err := kr.Close(); err != nil {

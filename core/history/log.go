@@ -65,7 +65,8 @@ type Record struct {
 	Bytes json.RawMessage
 	// Leaf is the one that the tree has.
 	Leaf tlog.Hash
-	// Size and Root are those of the whole log, and Proof leads from Leaf to Root.
+	// Size and Root are those of the log that is asked about, and Proof leads from Leaf
+	// to Root.
 	Size  uint64
 	Root  tlog.Hash
 	Proof tlog.RecordProof

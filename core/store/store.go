@@ -284,8 +284,9 @@ type Log interface {
 	// Extent is how much there is of the history.
 	Extent(ctx context.Context) (history.Extent, error)
 	// Record reads one event by its number, or what retention has left of it, with the
-	// proof that the log holds it. history.ErrNoEvent, ErrCorrupt.
-	Record(ctx context.Context, seq uint64) (history.Record, error)
+	// proof that the log held it when it had size events; 0 is as many as it has.
+	// history.ErrNoEvent, ErrCorrupt.
+	Record(ctx context.Context, seq, size uint64) (history.Record, error)
 }
 
 // Retention takes old events out of the history.

@@ -148,7 +148,7 @@ func ExampleStore_Prune() {
 	if err != nil {
 		panic(err)
 	}
-	record, err := s.Record(ctx, 2)
+	record, err := s.Record(ctx, 2, 0)
 	if err != nil {
 		panic(err)
 	}

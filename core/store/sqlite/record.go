@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -28,12 +29,17 @@ func (s *Store) Extent(ctx context.Context) (history.Extent, error) {
 }
 
 // Record reads one event by its number, or what retention has left of it.
-func (s *Store) Record(ctx context.Context, seq uint64) (history.Record, error) {
+func (s *Store) Record(ctx context.Context, seq, size uint64) (history.Record, error) {
 	r := history.Record{Seq: seq}
-	err := s.read(ctx, "read event", func(tx *sql.Tx) (err error) {
-		if r.Size, err = logSize(ctx, tx); err != nil {
+	err := s.read(ctx, "read event", func(tx *sql.Tx) error {
+		have, err := logSize(ctx, tx)
+		if err != nil {
 			return err
 		}
+		if size > have {
+			return fmt.Errorf("%w: %d: the history has the events 1 to %d", history.ErrNoEvent, size, have)
+		}
+		r.Size = cmp.Or(size, have)
 		if seq < 1 || seq > r.Size {
 			return fmt.Errorf("%w: %d: the history has the events 1 to %d", history.ErrNoEvent, seq, r.Size)
 		}

@@ -77,7 +77,7 @@ func CheckLog(ctx context.Context, h History) error {
 // pruned adds the leaves of events up to a number, which must be gone.
 func pruned(ctx context.Context, h History, leaves []tlog.Hash, through uint64) ([]tlog.Hash, error) {
 	for seq := uint64(len(leaves)) + 1; seq <= through; seq++ {
-		r, err := h.Record(ctx, seq)
+		r, err := h.Record(ctx, seq, 0)
 		if err == nil {
 			err = r.Check()
 		}

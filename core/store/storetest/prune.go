@@ -54,7 +54,7 @@ func testPrune(s *suite) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	record, err := s.Record(s.Context(), 2)
+	record, err := s.Record(s.Context(), 2, 0)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func testPrune(s *suite) {
 	}
 
 	// What was proved of an event before is so afterwards.
-	gone, err := s.Record(s.Context(), 2)
+	gone, err := s.Record(s.Context(), 2, 0)
 	if err != nil || gone.Bytes != nil || gone.Leaf != record.Leaf || record.Leaf != history.Leaf(record.Bytes) {
 		s.Errorf("event 2 is %+v, %v; it was %+v", gone, err, record)
 	}
@@ -91,7 +91,7 @@ func testPrune(s *suite) {
 		s.Errorf("the root was %v, and the proof led to %v", root, record.Root)
 	}
 	for seq := range extent.Size {
-		r, err := s.Record(s.Context(), seq+1)
+		r, err := s.Record(s.Context(), seq+1, 0)
 		if err == nil {
 			err = r.Check()
 		}
@@ -99,8 +99,18 @@ func testPrune(s *suite) {
 			s.Errorf("event %d: %+v, %v", seq+1, r, err)
 		}
 	}
+	// And what was proved to the root of before is proved to it again.
+	then, err := s.Record(s.Context(), 2, before)
+	if err != nil || then.Size != before || then.Root != root || then.Check() != nil {
+		s.Errorf("event 2 of the first %d: %+v, %v, %v", before, then, err, then.Check())
+	}
+	for seq, size := range map[uint64]uint64{before + 1: before, 1: extent.Size + 1} {
+		if _, err := s.Record(s.Context(), seq, size); !errors.Is(err, history.ErrNoEvent) {
+			s.Errorf("event %d of the first %d: %v, want ErrNoEvent", seq, size, err)
+		}
+	}
 	for _, seq := range []uint64{0, extent.Size + 1} {
-		if _, err := s.Record(s.Context(), seq); !errors.Is(err, history.ErrNoEvent) {
+		if _, err := s.Record(s.Context(), seq, 0); !errors.Is(err, history.ErrNoEvent) {
 			s.Errorf("event %d: %v, want ErrNoEvent", seq, err)
 		}
 	}

@@ -84,15 +84,16 @@ func recordsOf(ctx context.Context, kr *core.Keyrotor, which string) ([]history.
 		slices.Reverse(seqs)
 	}
 	records := make([]history.Record, 0, len(seqs))
+	var size uint64 // of the log when the first is read: it may grow meanwhile
 	for _, seq := range seqs {
-		r, err := kr.HistoryRecord(ctx, seq)
+		r, err := kr.HistoryRecord(ctx, seq, size)
 		if err != nil {
 			return nil, err
 		}
 		if err := r.Check(); err != nil {
 			return nil, fmt.Errorf("%w: %w", store.ErrCorrupt, err)
 		}
-		records = append(records, r)
+		records, size = append(records, r), r.Size
 	}
 	return records, nil
 }
