@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -99,7 +100,8 @@ func (kr *Keyrotor) PruneHistory(ctx context.Context) (uint64, error) {
 // RecentEvents answers events as History does, from this process's memory, which has as
 // many of the newest ones as max_events of the config's history block says. It takes in
 // what is new, in each call and every minute while the scheduler runs; when the store
-// cannot be read, the answer is from what it has.
+// cannot be read, the answer is from what it has. Events of a newer build that this one
+// cannot read are left out.
 func (kr *Keyrotor) RecentEvents(ctx context.Context, q history.Query) (history.Page, error) {
 	kr.readRecent(ctx)
 	return kr.recent.Events(q)
@@ -110,11 +112,13 @@ func (kr *Keyrotor) readRecent(ctx context.Context) {
 	kr.reading.Lock()
 	defer kr.reading.Unlock()
 	if err := kr.readFeed(ctx); err != nil && ctx.Err() == nil {
-		kr.Scheduler.Log.Debug("the newest events are not in memory", "error", err)
+		kr.Scheduler.Log.Debug("not all of the newest events are in memory", "error", err)
 	}
 }
 
+// readFeed passes over what cannot be read, and says so.
 func (kr *Keyrotor) readFeed(ctx context.Context) error {
+	var errs []error
 	end, err := kr.store.FeedEnd(ctx)
 	if err != nil {
 		return err
@@ -128,12 +132,12 @@ func (kr *Keyrotor) readFeed(ctx context.Context) error {
 		}
 		for _, e := range batch.Events {
 			if err := kr.recent.Add(e.Bytes); err != nil {
-				return err
+				errs = append(errs, err)
 			}
 		}
 		at = batch.To
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // HistoryRecord reads one event by its number, or the leaf that retention has left of it,

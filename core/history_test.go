@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -265,6 +266,31 @@ func TestRecentEvents(t *testing.T) {
 	recent(history.Query{Version: 4}, "7 rotation", "6 creation")
 	if _, err := kr.RecentEvents(t.Context(), history.Query{Limit: -1}); err == nil {
 		t.Error("a negative limit was taken")
+	}
+}
+
+// TestRecentEventsBehindUnreadable: an event that this build cannot read does not keep
+// those behind it out of memory.
+func TestRecentEventsBehindUnreadable(t *testing.T) {
+	path := initDir(t, core.InitOptions{})
+	kr := open(t, path)
+	if _, err := kr.CreateKey(t.Context(), "payments", core.KeyOptions{}); err != nil { // 1
+		t.Fatal(err)
+	}
+	rotateTimes(t, kr, "payments", 1) // 2 and 3
+	db, err := sql.Open("sqlite", filepath.Join(filepath.Dir(path), "keyrotor.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), `UPDATE events SET bytes = CAST('{"schema":99}' AS BLOB) WHERE seq = 2`); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		page, err := kr.RecentEvents(t.Context(), history.Query{})
+		if got, want := typesOf(t, page), []string{"3 rotation", "1 creation"}; err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q, %v; want %q", got, err, want)
+		}
 	}
 }
 
