@@ -34,7 +34,8 @@ var scheduled = []string{"max_age", "max_uses"}
 // all keys that have the same name, be they from such a call or from its block in the
 // config. Other policies of the config stay beside them. scheduler.ErrPolicyExists if the
 // config has a policy of that name for this very key, which is changed there.
-// keyring.ErrUnknownKey if there is no such key. Nothing is changed then.
+// keyring.ErrUnknownKey if there is no such key. engine.ErrClosed after Close. Nothing is
+// changed then.
 func (kr *Keyrotor) ScheduleKeyRotation(ctx context.Context, key string, s Schedule) error {
 	policies, err := kr.scheduledPolicies(ctx, key, s)
 	if err != nil {
@@ -82,7 +83,11 @@ func (kr *Keyrotor) scheduledPolicies(ctx context.Context, key string, s Schedul
 		}
 	}
 	limit := uint64(keyring.MaxUses)
-	if key != "" {
+	if key == "" { // engine.ErrClosed, as of one key
+		if _, err := kr.Keys(ctx); err != nil {
+			return nil, err
+		}
+	} else {
 		stored, err := kr.Describe(ctx, key)
 		if err != nil {
 			return nil, err

@@ -10,6 +10,7 @@ import (
 	"github.com/jonboulle/clockwork"
 
 	"github.com/keyrotor/keyrotor/core"
+	"github.com/keyrotor/keyrotor/core/engine"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/scheduler"
 )
@@ -123,5 +124,24 @@ key "payments" {
 	}
 	if p, o := policiesOf(kr, "payments"), policiesOf(kr, "orders"); !slices.Equal(p, payments) || !slices.Equal(o, orders) || kr.Scheduler.Interval() != interval {
 		t.Errorf("something was changed: payments has %q, orders %q, interval %s", p, o, kr.Scheduler.Interval())
+	}
+}
+
+// TestScheduleClosed: after Close nothing is set going that nobody would stop.
+func TestScheduleClosed(t *testing.T) {
+	kr, err := core.Open(t.Context(), initDir(t, core.InitOptions{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kr.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"", "payments"} {
+		if err := kr.ScheduleKeyRotation(t.Context(), key, core.Schedule{MaxAge: 24 * time.Hour}); !errors.Is(err, engine.ErrClosed) {
+			t.Errorf("key %q: %v, want ErrClosed", key, err)
+		}
+	}
+	if kr.Scheduler.Alive() == nil {
+		t.Error("the scheduler runs")
 	}
 }
