@@ -20,9 +20,8 @@ import (
 )
 
 const (
-	// accessesInterval is how long accesses are collected before they are recorded. The
-	// history keeps what is recorded for ever, and a busy service opens its secrets all
-	// the time.
+	// accessesInterval is how long accesses are collected before they are recorded: a busy
+	// service opens its secrets all the time, and each record is an event of the history.
 	accessesInterval = time.Minute
 	// accessesTimeout bounds one try to record them.
 	accessesTimeout = 5 * time.Second
