@@ -79,8 +79,8 @@ func (c *command) Send(ctx context.Context, m Message) error {
 	cmd.WaitDelay = waitDelay
 	ownGroup(cmd)
 	err := cmd.Run()
-	if err == nil {
-		return nil
+	if err == nil || ctx.Err() == nil && errors.Is(err, exec.ErrWaitDelay) {
+		return nil // the latter: its exit status was 0, and what it left behind runs on
 	}
 	text := fmt.Sprintf("command %s", c.Argv[0])
 	if line := firstLine(stderr.b); line != "" {

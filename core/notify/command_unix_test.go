@@ -109,6 +109,10 @@ func TestCommandFails(t *testing.T) {
 	if err := command(t, notify.CommandConfig{Argv: []string{script(t, "exit 0")}}).Send(t.Context(), m); err != nil {
 		t.Errorf("it does not read its input: %v", err)
 	}
+	// Who heard it and leaves something running must not hear it again and again.
+	if err := command(t, notify.CommandConfig{Argv: []string{script(t, "sleep 5 & exit 0")}}).Send(t.Context(), m); err != nil {
+		t.Errorf("it leaves something behind: %v", err)
+	}
 }
 
 // TestCommandTimeout: what runs too long is killed with what it started.
