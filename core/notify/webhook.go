@@ -30,6 +30,9 @@ const (
 	// be shown.
 	maxAnswer   = 4 << 10
 	shownAnswer = 200
+	// minHiddenPart is how long a part of a URL or of a header is that may be a secret by
+	// itself.
+	minHiddenPart = 8
 	// idleConnection is how long a connection is kept for the next message.
 	idleConnection = 30 * time.Second
 )
@@ -87,11 +90,19 @@ func NewWebhook(c WebhookConfig) (Sender, error) {
 		}
 		w.headers[name] = value.Clone()
 		w.hide(string(value.Reveal()))
+		w.hideParts(strings.Fields(string(value.Reveal()))...)
 	}
 	w.hide(string(c.Secret.Reveal()))
+	w.hide(strings.TrimPrefix(string(c.Secret.Reveal()), secretPrefix))
 	w.hide(string(w.key.Reveal()))
 	w.hide(u.Path)
+	w.hide(u.EscapedPath())
 	w.hide(u.RawQuery)
+	w.hideParts(slices.Concat(strings.Split(u.Path, "/"), strings.Split(u.EscapedPath(), "/"))...)
+	w.hideParts(strings.FieldsFunc(u.RawQuery, func(r rune) bool { return r == '&' || r == '=' })...)
+	for _, values := range u.Query() {
+		w.hideParts(values...)
+	}
 	if u.User != nil {
 		password, _ := u.User.Password()
 		w.hide(u.User.Username())
@@ -110,6 +121,16 @@ func NewWebhook(c WebhookConfig) (Sender, error) {
 func (w *webhook) hide(text string) {
 	if len(text) >= 4 {
 		w.hidden = append(w.hidden, text)
+	}
+}
+
+// hideParts keeps parts of what is secret as a whole from being shown: a receiver names
+// the token that it does not know without what stood around it. Shorter ones are words.
+func (w *webhook) hideParts(parts ...string) {
+	for _, part := range parts {
+		if len(part) >= minHiddenPart {
+			w.hide(part)
+		}
 	}
 }
 

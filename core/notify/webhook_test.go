@@ -193,6 +193,27 @@ func TestWebhookAnswers(t *testing.T) {
 	}
 }
 
+// TestWebhookAnswersPart: a receiver that names a part of what is secret, as in "no such
+// token", is not quoted either.
+func TestWebhookAnswersPart(t *testing.T) {
+	s := newServer(t, httptest.NewServer)
+	w := webhook(t, notify.WebhookConfig{
+		URL: s.URL + "/services/T0P%2DSECRET-of-path/send?v=1&token=t0k%2Ben-of-query", Secret: secret.FromString(codedSecret),
+		Headers: map[string]secret.Bytes{"Authorization": secret.FromString("Bearer b3arer-of-header")},
+	})
+	for _, part := range []string{
+		"T0P-SECRET-of-path", "T0P%2DSECRET-of-path", "t0k+en-of-query", "t0k%2Ben-of-query", "b3arer-of-header", strings.TrimPrefix(codedSecret, "whsec_"),
+	} {
+		s.answer = func(w http.ResponseWriter, _ int) {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, "there is no such token: "+part)
+		}
+		if err := w.Send(t.Context(), message(t)); err == nil || strings.Contains(err.Error(), part) {
+			t.Errorf("%q: %v", part, err)
+		}
+	}
+}
+
 func noSecrets(t *testing.T, text string) {
 	t.Helper()
 	for _, s := range []string{"T0PSECRET", "k3y-of-api", plainSecret, "p4ssword", "t0ken"} {
