@@ -171,6 +171,23 @@ func TestRefused(t *testing.T) {
 	})
 }
 
+// TestKeysBeyondTheNamed: an event names the first keys that it touches, and counts all.
+func TestKeysBeyondTheNamed(t *testing.T) {
+	about := func(count uint64) notify.Notice {
+		n, _ := notify.FromEvent(history.Event{
+			Type: history.Degraded, Time: time.Now(), Provider: "vault", Count: count, Details: map[string]string{"keys": "cards,orders"},
+		})
+		return n
+	}
+	target := notify.Target{Keys: []string{"payments"}}
+	if target.Wants(about(2)) {
+		t.Error("it is told of what touches other keys alone")
+	}
+	if !target.Wants(about(3)) {
+		t.Error("it may be touched, and is not told")
+	}
+}
+
 // TestGiveUp: a target that is away for good loses what is too old, without a try for
 // each, and gets what is newer.
 func TestGiveUp(t *testing.T) {

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -91,7 +92,7 @@ func (n Notice) Subject() string {
 
 // concerns reports whether a target that asks for some keys is to hear of it. What is
 // about a provider names the keys that it touches, or touches all, as does what is about
-// the store.
+// the store. Of many keys it names the first and counts all: any may be among the others.
 func (n Notice) concerns(keys []string) bool {
 	if n.Key != "" {
 		return selects(keys, n.Key)
@@ -100,5 +101,9 @@ func (n Notice) concerns(keys []string) bool {
 	if !ok {
 		return true
 	}
-	return slices.ContainsFunc(strings.Split(named, ","), func(k string) bool { return selects(keys, k) })
+	names := strings.Split(named, ",")
+	if count, err := strconv.Atoi(n.Details[detailCount]); err == nil && count > len(names) {
+		return true
+	}
+	return slices.ContainsFunc(names, func(k string) bool { return selects(keys, k) })
 }
