@@ -1,10 +1,12 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -49,7 +51,9 @@ func (t *target) deliver(looking, acting context.Context) (next time.Time, more 
 		return t.expire(acting, heads, now)
 	}
 	if t.failures > 0 {
-		heads = heads[:1] // a probe
+		// A probe: what was tried least. If the oldest is what the target stumbles over, the
+		// others show that it is there.
+		heads = []store.Delivery{slices.MinFunc(heads, func(a, b store.Delivery) int { return cmp.Compare(a.Attempts, b.Attempts) })}
 	}
 	attempts, lost := t.send(looking, acting, heads)
 	if err := errors.Join(lost, t.judge(acting, attempts)); err != nil {
@@ -142,9 +146,11 @@ func (t *target) judge(ctx context.Context, attempts []attempt) error {
 		s := store.Settled{ID: a.ID, Error: shorten(a.err.Error())}
 		if deadline := a.Created.Add(t.GiveUp); now.Before(deadline) {
 			t.report.Failed++
-			s.Next = t.paused
-			if !a.away() {
-				s.Next = now.Add(pause(a.Attempts+1, later(a.err)))
+			s.Next = now.Add(pause(a.Attempts+1, later(a.err)))
+			switch {
+			case a.away() && s.Next.Before(t.paused):
+				s.Next = t.paused
+			case !a.away():
 				t.log.Warn("a notice was refused: it is tried again, and others of its key wait", "id", a.Idempotency, "type", a.notice.Type, "key", a.OrderKey, "again", s.Next, "error", a.err)
 			}
 			if deadline.Before(s.Next) {

@@ -188,6 +188,48 @@ func TestKeysBeyondTheNamed(t *testing.T) {
 	}
 }
 
+// TestPoison: a message that the target answers as if it were away keeps no other key
+// from being told.
+func TestPoison(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := inBubble(t)
+		tries := 0
+		r := &receiver{}
+		r.answer = func(_ context.Context, m notify.Message) error {
+			if m.Notice.Operation != "op-1" {
+				return nil
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			tries++
+			return errDown
+		}
+		n := b.notifier("p1", nil, notify.Target{Name: "ops", Sender: r})
+		start(t, n)
+		b.happen("payments")
+		b.happen("payments")
+		for range 20 {
+			b.happen("orders")
+			b.happen("users")
+		}
+		time.Sleep(time.Hour)
+		got, _ := r.operations(t)
+		for _, key := range []string{"orders", "users"} {
+			if !slices.Equal(got[key], b.happened[key]) {
+				t.Errorf("of %s came %q", key, got[key])
+			}
+		}
+		if len(got["payments"]) > 0 {
+			t.Errorf("of the key came %q", got["payments"])
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if tries > 60 {
+			t.Errorf("%d tries in an hour", tries)
+		}
+	})
+}
+
 // TestGiveUp: a target that is away for good loses what is too old, without a try for
 // each, and gets what is newer.
 func TestGiveUp(t *testing.T) {
