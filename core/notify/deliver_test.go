@@ -230,6 +230,34 @@ func TestPoison(t *testing.T) {
 	})
 }
 
+// TestDeliverSweeps: where nothing but passes delivers, what is over goes all the same.
+func TestDeliverSweeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := inBubble(t)
+		r := &receiver{answer: func(context.Context, notify.Message) error {
+			return fmt.Errorf("%w: as the test wants it", notify.ErrRefused)
+		}}
+		n := b.notifier("p1", nil, notify.Target{Name: "ops", Sender: r, GiveUp: time.Minute})
+		b.happen("payments")
+		for range 2 {
+			if _, err := n.Deliver(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Hour)
+		}
+		if s := status(t, n); s.GivenUp != 1 {
+			t.Fatalf("status %+v", s)
+		}
+		time.Sleep(31 * 24 * time.Hour)
+		if _, err := n.Deliver(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if s := status(t, n); s.GivenUp != 0 || !s.Subscribed {
+			t.Errorf("a month later: status %+v", s)
+		}
+	})
+}
+
 // TestGiveUp: a target that is away for good loses what is too old, without a try for
 // each, and gets what is newer.
 func TestGiveUp(t *testing.T) {

@@ -236,5 +236,9 @@ func (n *Notifier) Deliver(ctx context.Context) (Report, error) {
 		tasks.Go(func() { report.Targets[i], errs[i] = t.pass(ctx) })
 	}
 	tasks.Wait()
+	if ctx.Err() == nil { // there may be nothing here but passes
+		now := n.Clock.Now()
+		errs = append(errs, n.Store.Sweep(ctx, now.Add(-keep), now.Add(-keep)))
+	}
 	return report, errors.Join(errs...)
 }
