@@ -258,6 +258,39 @@ func TestDeliverSweeps(t *testing.T) {
 	})
 }
 
+// TestBacklog: what happened while nobody delivered comes in its order, however much it
+// is, notices among events.
+func TestBacklog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := inBubble(t)
+		r := &receiver{}
+		n := b.notifier("p1", nil, notify.Target{Name: "ops", Sender: r})
+		var want []string
+		for i := range 300 {
+			want = append(want, b.happen("payments"))
+			time.Sleep(time.Second)
+			if i%100 == 99 {
+				e := due("payments")
+				e.Operation = fmt.Sprintf("soon-%d", i)
+				if err := n.Tell(t.Context(), e.Operation, e); err != nil {
+					t.Fatal(err)
+				}
+				want = append(want, e.Operation)
+				time.Sleep(time.Second)
+			}
+		}
+		if s := status(t, n); s.Behind != len(want) {
+			t.Errorf("behind by %d, want %d", s.Behind, len(want))
+		}
+		if _, err := n.Deliver(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := r.operations(t); !slices.Equal(got["payments"], want) {
+			t.Errorf("came %q, want %q", got["payments"], want)
+		}
+	})
+}
+
 // TestGiveUp: a target that is away for good loses what is too old, without a try for
 // each, and gets what is newer.
 func TestGiveUp(t *testing.T) {

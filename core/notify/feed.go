@@ -1,11 +1,14 @@
 package notify
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/store"
@@ -14,40 +17,85 @@ import (
 // fed is a piece of the feed: what is told, or why it cannot be read.
 type fed struct {
 	Notice
-	// seq is the number of its event, if there is one.
-	seq uint64
-	err error
+	told bool
+	// seq is the number of its event, or number that of its notice.
+	seq    uint64
+	number int64
+	err    error
 }
 
-// read turns a batch into what is told, in the order of committing as far as that is
-// known: events and notices have an order of their own each, and are merged by time.
-// What is not told is left out.
-func read(b store.Batch) []fed {
-	var events, notices []fed
+// after reads what is told of what follows a position, and answers where that ends.
+func after(ctx context.Context, feed store.Feed, p store.Position) ([]fed, store.Position, error) {
+	b, err := feed.After(ctx, p, batchSize)
+	if err != nil {
+		return nil, p, err
+	}
+	told, to := read(b, p, batchSize)
+	return told, to, nil
+}
+
+// read turns a batch that was read from a position into what is told, in the order of
+// committing as far as that is known: events and notices have an order of their own each,
+// and are merged by time. What is not told is left out. Where there are more events, or
+// more notices, than the limit, the others wait for those that come before them; to is
+// then before the end of the batch.
+func read(b store.Batch, from store.Position, limit int) (told []fed, to store.Position) {
+	events, notices := make([]fed, 0, len(b.Events)), make([]fed, 0, len(b.Notices))
 	for _, e := range b.Events {
-		if f, told := readOne(e.Bytes, eventID(e)); told {
-			f.seq = e.Seq
-			events = append(events, f)
-		}
+		f := readOne(e.Bytes, eventID(e))
+		f.seq = e.Seq
+		events = append(events, f)
 	}
 	for _, n := range b.Notices {
-		if f, told := readOne(n.Bytes, noticeID(n.ID)); told {
-			notices = append(notices, f)
+		f := readOne(n.Bytes, noticeID(n.ID))
+		f.number = n.Number
+		notices = append(notices, f)
+	}
+	to = b.To
+	moreEvents, moreNotices := len(events) == limit, len(notices) == limit
+	switch {
+	case moreEvents && !(moreNotices && last(notices).Time.Before(last(events).Time)):
+		if kept := until(notices, last(events).Time); len(kept) < len(notices) {
+			notices, to.Notice = kept, max(from.Notice, last(kept).number)
+		}
+	case moreNotices:
+		if kept := until(events, last(notices).Time); len(kept) < len(events) {
+			events, to.Event = kept, max(from.Event, last(kept).seq)
 		}
 	}
-	return merge(events, notices)
+	merged := merge(events, notices)
+	return slices.DeleteFunc(merged, func(f fed) bool { return !f.told }), to
+}
+
+// last is the last piece, the zero one if there is none.
+func last(list []fed) fed {
+	if len(list) == 0 {
+		return fed{}
+	}
+	return list[len(list)-1]
+}
+
+// until are the pieces before the first that is later than a time.
+func until(list []fed, at time.Time) []fed {
+	if i := slices.IndexFunc(list, func(f fed) bool { return f.Time.After(at) }); i >= 0 {
+		return list[:i]
+	}
+	return list
 }
 
 // readOne reads what is told by the bytes of an event. What cannot be read is told as
 // such.
-func readOne(b json.RawMessage, id string) (f fed, told bool) {
+func readOne(b json.RawMessage, id string) (f fed) {
 	e, err := history.Decode(b)
 	if err != nil {
-		return fed{Notice: Notice{ID: id}, err: fmt.Errorf("notice %s: %w", id, err)}, true
+		return fed{Notice: Notice{ID: id}, told: true, err: fmt.Errorf("notice %s: %w", id, err)}
 	}
-	f.Notice, told = FromEvent(e)
+	f.Notice, f.told = FromEvent(e)
 	f.ID = id
-	return f, told
+	if !f.told {
+		f.Time = e.Time // its place is needed all the same
+	}
+	return f
 }
 
 // merge joins two sequences by time. Each keeps its own order.

@@ -98,7 +98,7 @@ func FuzzFeed(f *testing.F) {
 	f.Add([]byte(`{`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		batch := store.Batch{Events: []store.FeedEvent{{Seq: 7, Bytes: b}}}
-		list := read(batch)
+		list, _ := read(batch, store.Position{}, batchSize)
 		if len(list) == 0 {
 			return
 		}

@@ -13,22 +13,22 @@ import (
 // has something, and where that ends.
 func (t *target) scan(ctx context.Context) (rows []store.Delivery, to store.Position, err error) {
 	for {
-		b, err := t.notifier.Store.After(ctx, t.seen, batchSize)
-		if err != nil || b.To == t.seen {
+		told, to, err := after(ctx, t.notifier.Store, t.seen)
+		if err != nil || to == t.seen {
 			return nil, t.seen, err
 		}
-		rows, err := t.rows(b)
+		rows, err := t.rows(told)
 		if err != nil || len(rows) > 0 {
-			return rows, b.To, err
+			return rows, to, err
 		}
-		t.seen = b.To
+		t.seen = to
 	}
 }
 
-// rows are what the target wants of a batch.
-func (t *target) rows(b store.Batch) ([]store.Delivery, error) {
+// rows are what the target wants of what is told.
+func (t *target) rows(told []fed) ([]store.Delivery, error) {
 	var rows []store.Delivery
-	for _, f := range read(b) {
+	for _, f := range told {
 		switch {
 		case errors.Is(f.err, history.ErrSchema):
 			// It may be for this target, and only a newer build can tell.

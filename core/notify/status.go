@@ -66,15 +66,15 @@ func (n *Notifier) Status(ctx context.Context) ([]Status, error) {
 func (t *target) behind(ctx context.Context, p store.Position) (int, error) {
 	count := 0
 	for {
-		b, err := t.notifier.Store.After(ctx, p, batchSize)
-		if err != nil || b.To == p {
+		told, to, err := after(ctx, t.notifier.Store, p)
+		if err != nil || to == p {
 			return count, err
 		}
-		for _, f := range read(b) {
+		for _, f := range told {
 			if f.err != nil || t.Wants(f.Notice) {
 				count++
 			}
 		}
-		p = b.To
+		p = to
 	}
 }

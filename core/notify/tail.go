@@ -46,11 +46,11 @@ func (t *tail) look(ctx context.Context) error {
 		return nil
 	}
 	for {
-		b, err := t.notifier.Store.After(ctx, t.at, batchSize)
-		if err != nil || b.To == t.at {
+		told, to, err := after(ctx, t.notifier.Store, t.at)
+		if err != nil || to == t.at {
 			return err
 		}
-		for _, f := range read(b) {
+		for _, f := range told {
 			if f.err != nil {
 				t.notifier.Log.Error("handlers do not hear of what cannot be read", "error", f.err)
 				continue
@@ -59,6 +59,6 @@ func (t *tail) look(ctx context.Context) error {
 				l.offer(f.Notice)
 			}
 		}
-		t.at = b.To
+		t.at = to
 	}
 }
