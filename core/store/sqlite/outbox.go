@@ -262,27 +262,48 @@ func (s *Store) Settle(ctx context.Context, sub store.Subscription, owner string
 	})
 }
 
+// What a sweep deletes, so many rows at a time. Subscribers go last, after all that there
+// is of them.
 const (
-	sweepFinished = `DELETE FROM outbox WHERE state IN ('done', 'terminal') AND finished < ?`
-	sweepUnseen   = `DELETE FROM outbox WHERE (topic, target) IN (SELECT topic, target FROM subscribers WHERE seen < ?)`
+	sweepFinished = `DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state IN ('done', 'terminal') AND finished < ?1 LIMIT ?2)`
+	sweepNotices  = `DELETE FROM notices WHERE number IN (SELECT number FROM notices WHERE created < ?1 LIMIT ?2)`
+	sweepUnseen   = `
+		DELETE FROM outbox WHERE id IN (
+			SELECT id FROM outbox WHERE (topic, target) IN (SELECT topic, target FROM subscribers WHERE seen < ?1) LIMIT ?2)`
+	sweepSubscribers = `
+		DELETE FROM subscribers WHERE (topic, target) IN (
+			SELECT topic, target FROM subscribers AS s WHERE seen < ?1
+			AND NOT EXISTS (SELECT 1 FROM outbox AS o WHERE o.topic = s.topic AND o.target = s.target) LIMIT ?2)`
 )
 
 // Sweep forgets what is over.
 func (s *Store) Sweep(ctx context.Context, finished, unseen time.Time) error {
-	return s.write(ctx, "sweep outbox", func(tx writeTx) error {
-		for _, f := range []struct {
-			query string
-			arg   time.Time
-		}{
-			{sweepFinished, finished},
-			{`DELETE FROM notices WHERE created < ?`, finished},
-			{sweepUnseen, unseen},
-			{`DELETE FROM subscribers WHERE seen < ?`, unseen},
-		} {
-			if _, err := tx.ExecContext(ctx, f.query, store.Micros(f.arg)); err != nil {
+	for _, step := range []struct {
+		query  string
+		before time.Time
+	}{{sweepFinished, finished}, {sweepNotices, finished}, {sweepUnseen, unseen}, {sweepSubscribers, unseen}} {
+		if err := s.sweep(ctx, step.query, step.before); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweep deletes by a query until there is nothing more. It holds the write lock for some
+// milliseconds at a time: a month of rows must not keep an encryption from its lease.
+func (s *Store) sweep(ctx context.Context, query string, before time.Time) error {
+	for n := int64(s.pruneStep); n == int64(s.pruneStep); {
+		err := s.write(ctx, "sweep outbox", func(tx writeTx) error {
+			done, err := tx.ExecContext(ctx, query, store.Micros(before), s.pruneStep)
+			if err != nil {
 				return err
 			}
+			n, err = done.RowsAffected()
+			return err
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }

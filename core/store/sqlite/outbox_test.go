@@ -29,8 +29,9 @@ func TestOutboxPlans(t *testing.T) {
 	}{
 		"heads":    {headsQuery, []any{"notify", "ops", 0, 10}, []string{open, byID}},
 		"standing": {standingQuery, []any{"notify", "ops"}, []string{open, byID, counted, terminal}},
-		"sweep":    {sweepFinished, []any{0}, []string{"outbox USING INDEX outbox_by_age ("}},
-		"unseen":   {sweepUnseen, []any{0}, []string{"outbox USING COVERING INDEX sqlite_autoindex_outbox_1 ("}},
+		"sweep":    {sweepFinished, []any{0, 10}, []string{"outbox USING INDEX outbox_by_age (", "outbox USING INTEGER PRIMARY KEY ("}},
+		"unseen":   {sweepUnseen, []any{0, 10}, []string{"outbox USING COVERING INDEX sqlite_autoindex_outbox_1 (", "outbox USING INTEGER PRIMARY KEY ("}},
+		"gone":     {sweepSubscribers, []any{0, 10}, []string{"o USING COVERING INDEX sqlite_autoindex_outbox_1 ("}},
 	} {
 		used := make(map[string]bool)
 		for _, step := range plan(t, s, c.query, c.args...) {
@@ -47,6 +48,47 @@ func TestOutboxPlans(t *testing.T) {
 		if len(used) != len(c.want) {
 			t.Errorf("%s: of %q only %v are used", name, c.want, used)
 		}
+	}
+}
+
+// TestSweepSteps: a sweep lets others write between its steps; one that fails has done
+// those before.
+func TestSweepSteps(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "k.db"), nil)
+	s.pruneStep = 3
+	sub := store.Subscription{Topic: "notify", Target: "ops"}
+	fill(t, s, sub, 20, 5, 2)
+	execute := func(query string) {
+		t.Helper()
+		err := s.write(t.Context(), "test", func(tx writeTx) error {
+			_, err := tx.ExecContext(t.Context(), query)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func() (n int) {
+		t.Helper()
+		if err := s.reader.QueryRowContext(t.Context(), `SELECT count(*) FROM outbox`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	later := time.Now().Add(time.Hour)
+	execute(`CREATE TRIGGER stop BEFORE DELETE ON outbox WHEN (SELECT count(*) FROM outbox) < 12 BEGIN SELECT raise(ABORT, 'as the test wants it'); END`)
+	if err := s.Sweep(t.Context(), later, time.Time{}); err == nil || count() != 13 {
+		t.Errorf("%d rows are left after %v", count(), err)
+	}
+	execute(`DROP TRIGGER stop`)
+	if err := s.Sweep(t.Context(), later, time.Time{}); err != nil || count() != 5 {
+		t.Errorf("%d rows are left after %v", count(), err)
+	}
+	if err := s.Sweep(t.Context(), later, later); err != nil || count() != 0 {
+		t.Errorf("%d rows are left after %v", count(), err)
+	}
+	if list, err := s.Subscribers(t.Context(), sub.Topic); err != nil || len(list) != 0 {
+		t.Errorf("subscribers %+v, %v", list, err)
 	}
 }
 
@@ -97,7 +139,7 @@ func BenchmarkOutbox(b *testing.B) {
 	}
 }
 
-func fill(b *testing.B, s *Store, sub store.Subscription, done, open, keys int) {
+func fill(b testing.TB, s *Store, sub store.Subscription, done, open, keys int) {
 	b.Helper()
 	if err := s.Subscribe(b.Context(), sub.Topic, sub.Target); err != nil {
 		b.Fatal(err)

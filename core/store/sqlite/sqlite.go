@@ -38,7 +38,8 @@ type Store struct {
 	reader     *sql.DB
 	// patience is how long a write waits for another process.
 	patience time.Duration
-	// pruneStep is how many events go out of the history in one transaction.
+	// pruneStep is how many events go out of the history, and rows out of the outbox, in one
+	// transaction.
 	pruneStep int
 }
 
