@@ -77,6 +77,13 @@ func (o observed) Send(ctx context.Context, m notify.Message) error {
 	return err
 }
 
+// CloseIdleConnections lets go of what the sender keeps for the next message.
+func (o observed) CloseIdleConnections() {
+	if c, ok := o.Sender.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
 // newNotifier builds the notifier of an opened store, with the targets of the config,
 // which miss nothing from now on; it is started by whoever wants this process to deliver.
 func (kr *Keyrotor) newNotifier(ctx context.Context) (*notify.Notifier, error) {
