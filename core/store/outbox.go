@@ -11,6 +11,9 @@ import (
 // delivers to it now. Nothing was changed.
 var ErrMoved = errors.New("another process serves this subscriber")
 
+// MaxPause is the most that a delivery may be put off at a time.
+const MaxPause = 24 * time.Hour
+
 // Feed is what is worth telling outside: the history, and notices, which are no part of
 // it. Nothing in it waits for whoever reads it.
 type Feed interface {
@@ -76,7 +79,7 @@ type Outbox interface {
 	Release(ctx context.Context, s Subscription, owner string) error
 	// Heads answers of each order key the oldest row that is open, if its time has come,
 	// the oldest first, at most limit; and when the next one's time comes, zero if there
-	// is none.
+	// is none. A time that is further away than MaxPause has come: the clock was set back.
 	Heads(ctx context.Context, s Subscription, limit int) (heads []Delivery, next time.Time, err error)
 	// Settle records what came of deliveries that are open. ErrMoved unless owner holds
 	// the subscriber, or held it last: what it did before its time was over is worth

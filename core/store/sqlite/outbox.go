@@ -163,10 +163,11 @@ const headsOf = `
 		WHERE keys.order_key IS NOT NULL)`
 
 // headsQuery sorts heads: first those whose time has come, by age, then the others by when
-// it does.
+// it does. Nobody waits for longer than store.MaxPause: a time beyond is of before the clock
+// was set back, and has come.
 const headsQuery = headsOf + `
-	SELECT id, next_attempt FROM heads
-	ORDER BY next_attempt > ?3, CASE WHEN next_attempt > ?3 THEN next_attempt ELSE id END LIMIT ?4`
+	SELECT id, iif(next_attempt BETWEEN ?3 + 1 AND ?5, next_attempt, 0) AS wait FROM heads
+	ORDER BY wait > 0, CASE WHEN wait > 0 THEN wait ELSE id END LIMIT ?4`
 
 // standingQuery counts what is open, and says of the heads, which alone are tried, what
 // came of that.
@@ -209,19 +210,20 @@ func (s *Store) Heads(ctx context.Context, sub store.Subscription, limit int) (h
 
 // headIDs are the ids of what is due, and when something else is.
 func (s *Store) headIDs(ctx context.Context, tx *sql.Tx, sub store.Subscription, limit int) (ids []int64, next time.Time, err error) {
-	now := store.Micros(s.now())
-	rows, err := tx.QueryContext(ctx, headsQuery, sub.Topic, sub.Target, now, limit+1)
+	at := s.now()
+	now := store.Micros(at)
+	rows, err := tx.QueryContext(ctx, headsQuery, sub.Topic, sub.Target, now, limit+1, store.Micros(at.Add(store.MaxPause)))
 	if err != nil {
 		return nil, time.Time{}, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var id, at int64
-		if err := rows.Scan(&id, &at); err != nil {
+		var id, wait int64
+		if err := rows.Scan(&id, &wait); err != nil {
 			return nil, time.Time{}, err
 		}
-		if at > now || len(ids) == limit {
-			next = store.FromMicros(max(at, now)) // the others' time comes later
+		if wait > 0 || len(ids) == limit {
+			next = store.FromMicros(max(wait, now)) // the others' time comes later
 			break
 		}
 		ids = append(ids, id)

@@ -27,7 +27,7 @@ func TestOutboxPlans(t *testing.T) {
 		args  []any
 		want  []string
 	}{
-		"heads":    {headsQuery, []any{"notify", "ops", 0, 10}, []string{open, byID}},
+		"heads":    {headsQuery, []any{"notify", "ops", 0, 10, 1}, []string{open, byID}},
 		"standing": {standingQuery, []any{"notify", "ops"}, []string{open, byID, counted, terminal}},
 		"sweep":    {sweepFinished, []any{0, 10}, []string{"outbox USING INDEX outbox_by_age (", "outbox USING INTEGER PRIMARY KEY ("}},
 		"unseen":   {sweepUnseen, []any{0, 10}, []string{"outbox USING COVERING INDEX sqlite_autoindex_outbox_1 (", "outbox USING INTEGER PRIMARY KEY ("}},
@@ -48,6 +48,47 @@ func TestOutboxPlans(t *testing.T) {
 		if len(used) != len(c.want) {
 			t.Errorf("%s: of %q only %v are used", name, c.want, used)
 		}
+	}
+}
+
+// TestClockSetBack: what was put off, or only put in, before the clock was set back by a
+// year does not wait for that year.
+func TestClockSetBack(t *testing.T) {
+	now := time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC)
+	s := openAt(t, filepath.Join(t.TempDir(), "k.db"), func() time.Time { return now })
+	sub := store.Subscription{Topic: "notify", Target: "ops"}
+	heads := func(want int) time.Time {
+		t.Helper()
+		list, next, err := s.Heads(t.Context(), sub, 10)
+		if err != nil || len(list) != want {
+			t.Fatalf("%d heads, want %d, %v", len(list), want, err)
+		}
+		return next
+	}
+	if err := s.Subscribe(t.Context(), sub.Topic, sub.Target); err != nil {
+		t.Fatal(err)
+	}
+	from := store.Position{}
+	rows := []store.Delivery{{OrderKey: "a", Idempotency: "1", Payload: []byte("{}")}, {OrderKey: "b", Idempotency: "2", Payload: []byte("{}")}}
+	if err := s.Route(t.Context(), sub, from, store.Position{Event: 1}, rows); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Hold(t.Context(), sub, "p1", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	list, _, err := s.Heads(t.Context(), sub, 10)
+	if err != nil || len(list) != 2 {
+		t.Fatal(list, err)
+	}
+	if err := s.Settle(t.Context(), sub, "p1", []store.Settled{{ID: list[0].ID, Next: now.Add(store.MaxPause), Error: "down"}}); err != nil {
+		t.Fatal(err)
+	}
+	if next := heads(1); !next.Equal(now.Add(store.MaxPause)) {
+		t.Errorf("the next at %s", next)
+	}
+	now = now.AddDate(-1, 0, 0)
+	if next := heads(2); !next.IsZero() {
+		t.Errorf("the next at %s", next)
 	}
 }
 
