@@ -149,7 +149,7 @@ func TestRetentionKnowsTheTargets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer kr.Close()
+	defer func() { _ = kr.Close() }()
 	if _, err := kr.CreateKey(t.Context(), "payments", core.KeyOptions{}); err != nil {
 		t.Fatal(err)
 	}

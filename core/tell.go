@@ -118,7 +118,11 @@ func newTeller(actor string, clock clockwork.Clock, log *slog.Logger, put func(c
 func (t *teller) tell(id string, e history.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed || t.told[id] || len(t.queue) >= maxUntold {
+	switch {
+	case t.closed || t.told[id]:
+		return
+	case len(t.queue) >= maxUntold:
+		t.log.Error("a notice is lost: too many wait for the store", "id", id, "key", e.Key)
 		return
 	}
 	if len(t.told) >= maxTold {

@@ -54,7 +54,7 @@ func read(b store.Batch, from store.Position, limit int) (told []fed, to store.P
 	to = b.To
 	moreEvents, moreNotices := len(events) == limit, len(notices) == limit
 	switch {
-	case moreEvents && !(moreNotices && last(notices).Time.Before(last(events).Time)):
+	case moreEvents && (!moreNotices || !last(notices).Time.Before(last(events).Time)):
 		if kept := until(notices, last(events).Time); len(kept) < len(notices) {
 			notices, to.Notice = kept, max(from.Notice, last(kept).number)
 		}

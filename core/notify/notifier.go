@@ -236,9 +236,10 @@ func (n *Notifier) Deliver(ctx context.Context) (Report, error) {
 		tasks.Go(func() { report.Targets[i], errs[i] = t.pass(ctx) })
 	}
 	tasks.Wait()
+	err := errors.Join(errs...)
 	if ctx.Err() == nil { // there may be nothing here but passes
 		now := n.Clock.Now()
-		errs = append(errs, n.Store.Sweep(ctx, now.Add(-keep), now.Add(-keep)))
+		err = errors.Join(err, n.Store.Sweep(ctx, now.Add(-keep), now.Add(-keep)))
 	}
-	return report, errors.Join(errs...)
+	return report, err
 }

@@ -85,8 +85,9 @@ type Outbox interface {
 	// the subscriber, or held it last: what it did before its time was over is worth
 	// knowing as long as nobody else began.
 	Settle(ctx context.Context, s Subscription, owner string, settled []Settled) error
-	// Sweep forgets rows that were finished before a time, and notices as old, of all
-	// topics; and what there is of subscribers that no process has named since unseen.
+	// Sweep forgets rows that were finished before a time, and notices as old that all
+	// subscribers have passed, of all topics; and what there is of subscribers that no
+	// process has named since unseen.
 	Sweep(ctx context.Context, finished, unseen time.Time) error
 }
 

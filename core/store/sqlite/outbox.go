@@ -268,8 +268,11 @@ func (s *Store) Settle(ctx context.Context, sub store.Subscription, owner string
 // is of them.
 const (
 	sweepFinished = `DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state IN ('done', 'terminal') AND finished < ?1 LIMIT ?2)`
-	sweepNotices  = `DELETE FROM notices WHERE number IN (SELECT number FROM notices WHERE created < ?1 LIMIT ?2)`
-	sweepUnseen   = `
+	sweepNotices  = `
+		DELETE FROM notices WHERE number IN (
+			SELECT number FROM notices
+			WHERE created < ?1 AND number <= coalesce((SELECT min(notice) FROM subscribers), number) LIMIT ?2)`
+	sweepUnseen = `
 		DELETE FROM outbox WHERE id IN (
 			SELECT id FROM outbox WHERE (topic, target) IN (SELECT topic, target FROM subscribers WHERE seen < ?1) LIMIT ?2)`
 	sweepSubscribers = `

@@ -33,6 +33,14 @@ func (s *suite) route(rows ...store.Delivery) {
 	}
 }
 
+// pass moves the subscriber behind everything.
+func (s *suite) pass() {
+	s.Helper()
+	if err := s.Route(s.Context(), ops(), s.only().Position, s.end(), nil); err != nil {
+		s.Fatal(err)
+	}
+}
+
 // testRoute: rows and position move together.
 func testRoute(s *suite) {
 	s.subscribe("ops")
@@ -268,6 +276,13 @@ func testSweep(s *suite) {
 	}
 	if sub := s.only(); sub.Open != 1 || sub.Terminal != 0 || sub.LastError != "" {
 		s.Errorf("the sweep left %+v", sub)
+	}
+	if b := s.after(store.Position{}, 10); len(b.Notices) != 2 {
+		s.Errorf("the sweep took what a subscriber has not passed: %+v", b)
+	}
+	s.pass()
+	if err := s.Sweep(s.Context(), middle, middle); err != nil {
+		s.Fatal(err)
 	}
 	if b := s.after(store.Position{}, 10); len(b.Notices) != 1 || b.Notices[0].ID != "new" || b.To != end {
 		s.Errorf("the sweep left the notices %+v", b)
