@@ -89,7 +89,8 @@ type Keyrotor struct {
 	*engine.Engine
 	// Scheduler rotates keys by their policies, once it is started.
 	Scheduler *scheduler.Scheduler
-	// Notifier tells others what happens to keys, once it is started.
+	// Notifier tells others what happens to keys, once it is started. If a process opens
+	// a store twice, it is to start one of the two: leases tell processes apart, no more.
 	Notifier *notify.Notifier
 
 	store  *sqlite.Store

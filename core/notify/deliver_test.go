@@ -258,6 +258,37 @@ func TestDeliverSweeps(t *testing.T) {
 	})
 }
 
+// TestQuietTarget: a target that is told next to nothing does not keep retention from what
+// it was not told for longer than a day.
+func TestQuietTarget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := inBubble(t)
+		n := b.notifier("p1", nil, notify.Target{Name: "ops", Types: []notify.Type{notify.VerifyFailed}, Sender: &receiver{}})
+		passes := func(why string, want bool) {
+			t.Helper()
+			b.happen("payments")
+			if _, err := n.Deliver(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			end, err := n.Store.FeedEnd(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			known, err := n.Store.Subscribers(t.Context(), notify.Topic)
+			if err != nil || len(known) != 1 {
+				t.Fatal(known, err)
+			}
+			if got := known[0].Position == end; got != want {
+				t.Errorf("%s: the store has it at %+v, and the feed ends at %+v", why, known[0].Position, end)
+			}
+		}
+		passes("at the start", true)
+		passes("at once again", false)
+		time.Sleep(25 * time.Hour)
+		passes("a day later", true)
+	})
+}
+
 // TestBacklog: what happened while nobody delivered comes in its order, however much it
 // is, notices among events.
 func TestBacklog(t *testing.T) {

@@ -63,12 +63,13 @@ func (t *target) pump(ctx context.Context) error {
 		if err := t.notifier.Store.Route(ctx, t.sub, t.at, to, rows); err != nil {
 			return err
 		}
-		t.at, t.seen = to, to
+		t.at, t.seen, t.said = to, to, t.notifier.Clock.Now()
 	}
 }
 
 // ahead reports whether a position is so far ahead of where the store believes the target
-// to be that it should hear of it.
+// to be, or has been ahead for so long, that it should hear of it.
 func (t *target) ahead(to store.Position) bool {
-	return to.Event-t.at.Event >= aheadLimit || to.Notice-t.at.Notice >= aheadLimit
+	return to.Event-t.at.Event >= aheadLimit || to.Notice-t.at.Notice >= aheadLimit ||
+		to != t.at && t.notifier.Clock.Since(t.said).Abs() >= housekeeping
 }

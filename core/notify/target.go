@@ -18,7 +18,8 @@ const (
 	// neighbour may have ended with work undone.
 	idleInterval = 10 * time.Second
 	// aheadLimit is how much of the feed is looked through at most without saying so to
-	// the store: most of it is told to nobody, and must not cost a write.
+	// the store, and housekeeping for how long: most of it is told to nobody, and must not
+	// cost a write. Until then retention must leave it alone.
 	aheadLimit = 1000
 )
 
@@ -41,6 +42,8 @@ type target struct {
 	// at is where the store says the target is, and seen how far the feed was looked
 	// through without finding anything for it.
 	at, seen store.Position
+	// said is when the store was told so last.
+	said time.Time
 	// failures counts how often in a row the target took nothing, and trouble is why. It is
 	// left alone until paused.
 	failures int
