@@ -80,14 +80,20 @@ key "payments" {
 	}
 }
 
+// patience is after how many milliseconds without a check the clock goes on all the same:
+// it went on just before the scheduler lay down to sleep, which it now does too long.
+const patience = 500
+
 // advanceUntil lets hours pass until a rotation was tried. The clock stands still while
 // one is under way, or its claim would be over before it is.
 func advanceUntil(clock *clockwork.FakeClock, s *scheduler.Scheduler, outcomes <-chan scheduler.Outcome) scheduler.Outcome {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for {
-		if clock.Since(s.Status().Checked) < s.Interval() && !s.Rotating("payments") {
+	for waited := 0; ; waited++ {
+		asleep := clock.Since(s.Status().Checked) < s.Interval() || waited > patience
+		if asleep && !s.Rotating("payments") {
 			clock.Advance(6 * time.Hour)
+			waited = 0
 		}
 		select {
 		case o := <-outcomes:
