@@ -1,8 +1,8 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -34,13 +34,18 @@ type notifyScene struct {
 	hooks          *receiver.Receiver
 	kr             *core.Keyrotor
 	daemon         *exec.Cmd
-	log            *bytes.Buffer
+	// log is a file: a daemon that is alive writes to it while the test reads.
+	log *os.File
 }
 
 func newNotifyScene(t *testing.T) *notifyScene {
 	t.Helper()
 	dir := t.TempDir()
-	s := &notifyScene{T: t, binary: filepath.Join(dir, "keyrotor"), hooks: receiver.New(t, notifySecret), log: new(bytes.Buffer)}
+	s := &notifyScene{T: t, binary: filepath.Join(dir, "keyrotor"), hooks: receiver.New(t, notifySecret)}
+	var err error
+	if s.log, err = os.Create(filepath.Join(dir, "daemon.log")); err != nil {
+		t.Fatal(err)
+	}
 	if err := procs.Build(s.binary, "cmd/keyrotor"); err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +57,6 @@ func newNotifyScene(t *testing.T) *notifyScene {
 	if err := os.Chmod(filepath.Join(plugins, catalog.FileName("local")), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	var err error
 	if s.config, err = core.Init(t.Context(), filepath.Join(dir, "keys"), core.InitOptions{PluginDir: plugins}); err != nil {
 		t.Fatal(err)
 	}
@@ -87,11 +91,11 @@ notify "webhook" "ops" {
 		if s.daemon != nil {
 			s.kill()
 		}
-		if err := s.kr.Close(); err != nil {
+		if err := errors.Join(s.kr.Close(), s.log.Close()); err != nil {
 			t.Error(err)
 		}
 		if t.Failed() {
-			t.Logf("the daemon's log:\n%s", s.log)
+			t.Logf("the daemon's log:\n%s", s.logged())
 		}
 	})
 	return s
@@ -105,6 +109,16 @@ func (s *notifyScene) serve() {
 	if err := s.daemon.Start(); err != nil {
 		s.Fatal(err)
 	}
+}
+
+// logged is what the daemons have written.
+func (s *notifyScene) logged() string {
+	s.Helper()
+	b, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		s.Error(err)
+	}
+	return string(b)
 }
 
 // kill is SIGKILL.
@@ -267,7 +281,7 @@ func TestNotifications(t *testing.T) {
 			t.Fatalf("after all that: %+v", list)
 		}
 	}
-	if strings.Contains(s.log.String(), "dGhpcyBpcyBubyBzZWNyZXQ") {
+	if strings.Contains(s.logged(), "dGhpcyBpcyBubyBzZWNyZXQ") {
 		t.Error("the daemon's log has the secret")
 	}
 }
