@@ -75,67 +75,34 @@ func (kr *Keyrotor) RotateSecureValues(ctx context.Context, values []secret.Rota
 // recordReencrypted appends an event for each key.
 func (kr *Keyrotor) recordReencrypted(ctx context.Context, template history.Event, report secret.Report) error {
 	var errs []error
-	tallies := tallyByKey(report)
-	for _, key := range slices.Sorted(maps.Keys(tallies)) {
-		t := tallies[key]
-		if t.changed == 0 && t.failed == 0 {
+	for _, key := range slices.Sorted(maps.Keys(report.Keys)) {
+		c := report.Keys[key]
+		if c.Changed == 0 && c.Failed == 0 {
 			continue
 		}
 		_, err := kr.store.Update(ctx, store.Update{Name: key, Apply: func(*keyring.Record) ([]history.Event, error) {
-			return []history.Event{t.event(template)}, nil
+			return []history.Event{reencryptedEvent(template, c)}, nil
 		}})
 		if err != nil && !errors.Is(err, keyring.ErrUnknownKey) { // of another store, as its values' errors say
-			errs = append(errs, fmt.Errorf("record that %d secret values under key %q were re-encrypted, which they are: %w", t.changed, key, err))
+			errs = append(errs, fmt.Errorf("record that %d secret values under key %q were re-encrypted, which they are: %w", c.Changed, key, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// tally is what a rotation of values did under one key.
-type tally struct {
-	changed, failed, untouched int
-	from, to                   map[uint32]bool
-}
-
-func tallyByKey(report secret.Report) map[string]*tally {
-	tallies := make(map[string]*tally)
-	for i := range report.Outcomes {
-		out := &report.Outcomes[i]
-		if out.Key == "" {
-			continue
-		}
-		t := tallies[out.Key]
-		if t == nil {
-			t = &tally{from: make(map[uint32]bool), to: make(map[uint32]bool)}
-			tallies[out.Key] = t
-		}
-		switch {
-		case out.Untouched():
-			t.untouched++
-		case out.Err != nil:
-			t.failed++
-		case out.Changed:
-			t.changed++
-			t.from[out.From], t.to[out.To] = true, true
-		}
+// reencryptedEvent says what became of the values of a key.
+func reencryptedEvent(e history.Event, c secret.KeyCounts) history.Event {
+	e.Count = uint64(c.Changed)
+	e.Details = map[string]string{detailSubject: secretValues, detailFailed: strconv.Itoa(c.Failed)}
+	if c.Untouched > 0 {
+		e.Details[detailUntouched] = strconv.Itoa(c.Untouched)
 	}
-	return tallies
-}
-
-// event says what is in the tally.
-func (t *tally) event(e history.Event) history.Event {
-	e.Count = uint64(t.changed)
-	e.Details = map[string]string{detailSubject: secretValues, detailFailed: strconv.Itoa(t.failed)}
-	if t.untouched > 0 {
-		e.Details[detailUntouched] = strconv.Itoa(t.untouched)
+	if c.Changed > 0 {
+		e.Version = c.To[len(c.To)-1]
+		e.Details[detailFrom], e.Details[detailTo] = commas(c.From), commas(c.To)
 	}
-	from, to := slices.Sorted(maps.Keys(t.from)), slices.Sorted(maps.Keys(t.to))
-	if t.changed > 0 {
-		e.Version = to[len(to)-1]
-		e.Details[detailFrom], e.Details[detailTo] = commas(from), commas(to)
-	}
-	if len(from) == 1 {
-		e.PreviousVersion = from[0]
+	if len(c.From) == 1 {
+		e.PreviousVersion = c.From[0]
 	}
 	return e
 }

@@ -85,11 +85,11 @@ func TestRotateManySecureValues(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report.Changed != total-broken-limited || report.Failed != broken+limited || report.Unchanged != 0 || report.Untouched != 0 || len(report.Outcomes) != total {
-		t.Errorf("%d changed, %d failed, %d unchanged, %d untouched, %d outcomes", report.Changed, report.Failed, report.Unchanged, report.Untouched, len(report.Outcomes))
+	if report.Changed != total-broken-limited || report.Failed != broken+limited || report.Unchanged != 0 || report.Untouched != 0 {
+		t.Errorf("%d changed, %d failed, %d unchanged, %d untouched", report.Changed, report.Failed, report.Unchanged, report.Untouched)
 	}
 	var tamperedWith, outOfUses int
-	for i, out := range report.Outcomes {
+	for i, out := range report.All() {
 		name := fmt.Sprint("v/", i)
 		v := values[i].(secret.Value[string])
 		got, err := v.Get(t.Context())
@@ -101,7 +101,7 @@ func TestRotateManySecureValues(t *testing.T) {
 		if err != nil || !strings.HasPrefix(string(token), fmt.Sprintf("keyrotor:many:v%d:", out.To)) {
 			t.Fatalf("%s is under %.30s, %v; the report says %+v", name, token, err, out)
 		}
-		want := secret.Outcome{Name: name, Key: "many", From: 1, To: 2, Changed: true}
+		want := secret.Outcome{Name: name, Key: "many", From: 1, To: 2}
 		switch {
 		case isTampered && errors.Is(out.Err, keyring.ErrAuthentication):
 			tamperedWith++
@@ -226,7 +226,7 @@ func TestRotateSecureValuesRefuses(t *testing.T) {
 	}
 	// Another store's values fail, each by itself, and there is no history for them.
 	other := open(t, initDir(t, core.InitOptions{}))
-	if r, err := other.RotateSecureValues(t.Context(), values, core.SecureValuesOptions{}); err != nil || !errors.Is(r.Outcomes[0].Err, keyring.ErrUnknownKey) {
+	if r, err := other.RotateSecureValues(t.Context(), values, core.SecureValuesOptions{}); err != nil || !errors.Is(r.Outcome(0).Err, keyring.ErrUnknownKey) {
 		t.Errorf("in another store: %+v, %v", r, err)
 	}
 }

@@ -39,32 +39,44 @@ func (e *Engine) Renew(ctx context.Context, dst, ciphertext, aad []byte) (out []
 	if from == primary {
 		return append(dst, ciphertext...), from, from, nil
 	}
+	out, to, err = e.move(ctx, dst, ciphertext, aad, k, opener)
+	return out, from, to, err
+}
+
+// move opens a ciphertext, seals what is in it under the primary, and answers which
+// version that is. If it fails, that is the version of opener.
+func (e *Engine) move(ctx context.Context, dst, ciphertext, aad []byte, k *key, opener *keyring.Cipher) (out []byte, to uint32, err error) {
+	from := opener.Version()
 	buf := e.plaintexts.Get().(*[]byte)
-	defer e.plaintexts.Put(buf)
-	plaintext, err := openWith(opener, (*buf)[:0], ciphertext, aad)
-	if err != nil {
-		return dst, from, from, err
+	defer e.putBack(buf)
+	if *buf, err = openWith(opener, (*buf)[:0], ciphertext, aad); err != nil {
+		return dst, from, err
 	}
-	defer clear(plaintext)
-	if cap(plaintext) <= maxPooled {
-		*buf = plaintext
-	}
-	sealer, err := e.sealer(ctx, k, keyring.Reencrypting, len(plaintext))
+	sealer, err := e.sealer(ctx, k, keyring.Reencrypting, len(*buf))
 	if err != nil {
-		return dst, from, from, err
+		return dst, from, err
 	}
 	if sealer.Version() == from { // it was made the primary elsewhere, as the grant of uses told
-		return append(dst, ciphertext...), from, from, nil
+		return append(dst, ciphertext...), from, nil
 	}
 	if keyring.IsBinary(ciphertext) {
-		out, err = sealer.AppendBinary(dst, plaintext, aad)
+		out, err = sealer.AppendBinary(dst, *buf, aad)
 	} else {
-		out, err = sealer.AppendText(dst, plaintext, aad)
+		out, err = sealer.AppendText(dst, *buf, aad)
 	}
 	if err != nil {
-		return out, from, from, err
+		return out, from, err
 	}
-	return out, from, sealer.Version(), nil
+	return out, sealer.Version(), nil
+}
+
+// putBack wipes the plaintext in a buffer, and keeps it for the next unless it is large.
+func (e *Engine) putBack(buf *[]byte) {
+	clear(*buf)
+	if cap(*buf) > maxPooled {
+		*buf = nil
+	}
+	e.plaintexts.Put(buf)
 }
 
 // openWith opens a ciphertext of either form with the cipher of its version.

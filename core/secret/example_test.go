@@ -161,7 +161,7 @@ func ExampleRotate() {
 	check(err)
 	report, err := secret.Rotate(ctx, kr, values, secret.RotateOptions{})
 	check(err)
-	for _, out := range report.Outcomes {
+	for _, out := range report.All() {
 		fmt.Println(out.Name, out.From, "to", out.To, out.Err)
 	}
 	// Output:

@@ -171,7 +171,7 @@ func TestErrorsNameTheValueOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	note(report.Outcomes[0].Err)
+	note(report.Outcome(0).Err)
 	fmt.Fprintf(&said, "%+v %#v", report, report)
 	for _, leak := range secrets.Found(said.Bytes(), map[string][]byte{"the secret": []byte(planted)}) {
 		t.Error(leak)

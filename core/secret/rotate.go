@@ -47,28 +47,6 @@ type Progress struct {
 	Done, Failed, Total int
 }
 
-// Outcome is what became of a value.
-type Outcome struct {
-	Name string
-	Key  string
-	// From and To are the versions before and now; equal if it was not changed, and
-	// zero if the version is not known.
-	From, To uint32
-	Changed  bool
-	// Err is why the value is as it was, if it should not be.
-	Err error
-}
-
-// Report says what became of each value.
-type Report struct {
-	// Outcomes are in the order of the values.
-	Outcomes []Outcome
-	// Changed are under another version now. Unchanged were there before, or have no
-	// ciphertext. Failed are as they were: who could read them still can. Untouched were
-	// not reached before the context ended.
-	Changed, Unchanged, Failed, Untouched int
-}
-
 // Rotate re-encrypts values to the primary versions of their keys, several at a time, by
 // way of c. A value that fails is as it was, and stops no other. Values may be read all
 // the while. The error is the context's; then the report says what was done until then.
@@ -85,16 +63,19 @@ func Rotate(ctx context.Context, c Cipher, values []Rotatable, o RotateOptions) 
 		o.Batch = DefaultBatch
 	}
 	o.Batch = min(o.Batch, max(len(values), 1)) // more would overflow the sums below
-	j := job{RotateOptions: o, cipher: c, values: values, outcomes: make([]Outcome, len(values))}
+	j := job{RotateOptions: o, cipher: c, values: values, results: make([]result, len(values)), tally: newTally()}
 	var wg sync.WaitGroup
 	for range min(o.Workers, (len(values)+o.Batch-1)/o.Batch) {
-		wg.Go(func() { j.work(ctx) })
+		wg.Go(func() {
+			w := worker{job: &j, tally: newTally()}
+			w.work(ctx)
+			j.telling.Lock()
+			defer j.telling.Unlock()
+			j.tally.add(w.tally)
+		})
 	}
 	wg.Wait()
-	report := Report{Outcomes: j.outcomes}
-	for i := range j.outcomes {
-		report.count(&j.outcomes[i])
-	}
+	report := Report{Counts: j.tally.Counts, Keys: j.tally.byKey(), values: values, results: j.results}
 	if report.Untouched > 0 {
 		return report, fmt.Errorf("rotate secret values: %d of %d were not reached: %w", report.Untouched, len(values), context.Cause(ctx))
 	}
@@ -107,57 +88,89 @@ type untouchedError struct{ cause error }
 func (e untouchedError) Error() string { return "not reached: " + e.cause.Error() }
 func (e untouchedError) Unwrap() error { return e.cause }
 
-// Untouched reports whether the value was not reached before the context ended.
-func (o *Outcome) Untouched() bool {
-	_, ok := o.Err.(untouchedError) //nolint:errorlint // never wrapped
+func untouched(err error) bool {
+	_, ok := err.(untouchedError) //nolint:errorlint // never wrapped
 	return ok
-}
-
-func (r *Report) count(out *Outcome) {
-	switch {
-	case out.Untouched():
-		r.Untouched++
-	case out.Err != nil:
-		r.Failed++
-	case out.Changed:
-		r.Changed++
-	default:
-		r.Unchanged++
-	}
 }
 
 // job is a rotation under way.
 type job struct {
 	RotateOptions
-	cipher   Cipher
-	values   []Rotatable
-	outcomes []Outcome // each written by the worker that took it
-	next     atomic.Int64
-	telling  sync.Mutex
+	cipher  Cipher
+	values  []Rotatable
+	results []result // each written by the worker that took it
+	next    atomic.Int64
+
+	telling  sync.Mutex // guards what follows
+	tally    *tally
 	progress Progress // so far
 }
 
-// work takes batches until there are none. The buffer of the ciphertext that one value
-// gives up holds that of the next, so that a rotation allocates next to nothing.
-func (j *job) work(ctx context.Context) {
-	var spare []byte
-	states := make([]*state, min(j.Batch, len(j.values)))
+// grouped is how many values a worker takes in hand at once.
+const grouped = 8
+
+// worker is a goroutine of a job.
+type worker struct {
+	*job
+	tally *tally
+	spare []byte // the ciphertext that a value gave up holds that of the next: no allocations
+	seen  byte   // keeps a compiler from leaving out what is read for the cache's sake
+}
+
+// work takes batches until there are none.
+func (w *worker) work(ctx context.Context) {
 	for {
-		end := int(j.next.Add(int64(j.Batch)))
-		begin := end - j.Batch
-		if begin >= len(j.values) {
+		end := int(w.next.Add(int64(w.Batch)))
+		begin := end - w.Batch
+		if begin >= len(w.values) {
 			return
 		}
-		values, outcomes := j.values[begin:min(end, len(j.values))], j.outcomes[begin:min(end, len(j.values))]
-		// All of them at first: they lie about in memory, and a processor waits for many
-		// places as long as for one.
-		for i, v := range values {
-			states[i] = stateOf(v)
+		end = min(end, len(w.values))
+		before := w.tally.Counts
+		for ; begin < end; begin += grouped {
+			w.group(ctx, begin, min(begin+grouped, end))
 		}
-		for i, s := range states[:len(values)] {
-			spare = j.one(ctx, s, spare, &outcomes[i])
+		w.tell(before, w.tally.Counts)
+	}
+}
+
+// group renews the values from begin to end. They lie about in memory, and a processor
+// waits for many places as long as for one, but only where no lock is taken in between.
+// So all states are fetched at first, then all are locked, then all contents are fetched.
+//
+// Who holds a lock waits for no other: what cannot be locked at once has its turn after
+// the rest, by itself. That is a value which is in the group twice, too.
+func (w *worker) group(ctx context.Context, begin, end int) {
+	var states [grouped]*state
+	var locked [grouped]bool
+	for i, v := range w.values[begin:end] {
+		states[i] = stateOf(v)
+	}
+	for i, s := range states[:end-begin] {
+		locked[i] = s != nil && s.writing.TryLock()
+	}
+	for i, s := range states {
+		if locked[i] {
+			w.seen ^= s.fetch()
 		}
-		j.tell(outcomes)
+	}
+	for i, s := range states {
+		if locked[i] {
+			w.one(ctx, s, &w.results[begin+i])
+			s.writing.Unlock()
+		}
+	}
+	for i, s := range states[:end-begin] {
+		r := &w.results[begin+i]
+		switch {
+		case s == nil:
+			r.err = ErrEmpty
+		case !locked[i]:
+			s.writing.Lock()
+			w.one(ctx, s, r)
+			s.writing.Unlock()
+		}
+		w.tally.count(s, r)
 	}
 }
 
@@ -167,47 +180,34 @@ func stateOf(v Rotatable) *state {
 		return nil
 	}
 	s := v.held()
-	if s == nil || s.name == "" { // which has no value, and fetches the state
+	if s == nil || s.aad[0] == 0 { // which no name begins with: it fetches the state and its AAD
 		return nil
 	}
 	return s
 }
 
-// one renews a value, and answers the buffer that is free afterwards.
-func (j *job) one(ctx context.Context, s *state, spare []byte, out *Outcome) []byte {
-	switch {
-	case s == nil:
-		out.Err = ErrEmpty
-		return spare
-	case ctx.Err() != nil:
-		out.Name, out.Key, out.Err = s.name, s.key, untouchedError{context.Cause(ctx)}
-		return spare
+// one renews a value that is locked.
+func (w *worker) one(ctx context.Context, s *state, r *result) {
+	if ctx.Err() == nil {
+		w.spare = s.renew(ctx, w.cipher, w.Versions, w.spare, r)
+		if r.err == nil {
+			return
+		}
 	}
-	spare = s.renew(ctx, j.cipher, j.Versions, spare, out)
-	if out.Err != nil && ctx.Err() != nil {
-		out.Err = untouchedError{context.Cause(ctx)}
+	if ctx.Err() != nil {
+		r.err = untouchedError{context.Cause(ctx)}
 	}
-	return spare
 }
 
-func (j *job) tell(batch []Outcome) {
+// tell says that a batch is done, which took the counts of its worker from before to now.
+func (j *job) tell(before, now Counts) {
 	if j.Progress == nil {
 		return
 	}
-	var done, failed int
-	for i := range batch {
-		if batch[i].Untouched() {
-			continue
-		}
-		done++
-		if batch[i].Err != nil {
-			failed++
-		}
-	}
 	j.telling.Lock()
 	defer j.telling.Unlock()
-	j.progress.Done += done
-	j.progress.Failed += failed
+	j.progress.Failed += now.Failed - before.Failed
+	j.progress.Done += now.reached() - before.reached()
 	j.progress.Total = len(j.values)
 	j.Progress(j.progress)
 }

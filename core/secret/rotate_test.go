@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,8 +17,15 @@ import (
 	"github.com/keyrotor/keyrotor/core/secret"
 )
 
-// TestRotate: every kind of value, and what the report says of each.
+// TestRotate: every kind of value, and what the report says of each, in hand one by one
+// and together.
 func TestRotate(t *testing.T) {
+	for _, batch := range []int{1, secret.DefaultBatch} {
+		t.Run(fmt.Sprint("batch=", batch), func(t *testing.T) { testRotate(t, batch) })
+	}
+}
+
+func testRotate(t *testing.T, batch int) {
 	k := newKeys(t)
 	masked := value(t, nil, "m", secret.Options{Name: "masked", Handling: secret.Mask})
 	text := value(t, k, "t", secret.Options{Name: "text", Key: "payments"})
@@ -27,35 +36,46 @@ func TestRotate(t *testing.T) {
 	k.rotate(t, "payments")
 	k.rotate(t, "payments")
 	current := value(t, k, "c", secret.Options{Name: "current", Key: "payments"})
-	report, err := secret.Rotate(t.Context(), k, []secret.Rotatable{masked, text, sealed, number, wiped, current, text, nil, secret.Value[int]{}}, secret.RotateOptions{Batch: 1})
+	report, err := secret.Rotate(t.Context(), k, []secret.Rotatable{masked, text, sealed, number, wiped, current, text, nil, secret.Value[int]{}}, secret.RotateOptions{Batch: batch})
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The copy of text was changed by whoever came first.
-	first, second := &report.Outcomes[1], &report.Outcomes[6]
-	if second.Changed {
+	first, second := report.Outcome(1), report.Outcome(6)
+	if second.Changed() {
 		first, second = second, first
 	}
-	if *first != (secret.Outcome{Name: "text", Key: "payments", From: 1, To: 3, Changed: true}) || *second != (secret.Outcome{Name: "text", Key: "payments", From: 3, To: 3}) {
-		t.Errorf("of one value twice the report says %+v and %+v", *first, *second)
+	if first != (secret.Outcome{Name: "text", Key: "payments", From: 1, To: 3}) || second != (secret.Outcome{Name: "text", Key: "payments", From: 3, To: 3}) {
+		t.Errorf("of one value twice the report says %+v and %+v", first, second)
 	}
 	for i, want := range map[int]secret.Outcome{
 		0: {Name: "masked"},
-		2: {Name: "sealed", Key: "payments", From: 1, To: 3, Changed: true},
+		2: {Name: "sealed", Key: "payments", From: 1, To: 3},
 		3: {Name: "number", Key: "orders", From: 1, To: 1},
 		5: {Name: "current", Key: "payments", From: 3, To: 3},
 	} {
-		if report.Outcomes[i] != want {
-			t.Errorf("%d: %+v, want %+v", i, report.Outcomes[i], want)
+		if report.Outcome(i) != want {
+			t.Errorf("%d: %+v, want %+v", i, report.Outcome(i), want)
 		}
 	}
 	for i, name := range map[int]string{4: "wiped", 7: "", 8: ""} {
-		if out := report.Outcomes[i]; !errors.Is(out.Err, secret.ErrEmpty) || out.Name != name || out.Changed {
+		if out := report.Outcome(i); !errors.Is(out.Err, secret.ErrEmpty) || out.Name != name || out.Changed() {
 			t.Errorf("%d: %+v, want ErrEmpty", i, out)
 		}
 	}
 	if report.Changed != 2 || report.Unchanged != 4 || report.Failed != 3 || report.Untouched != 0 {
 		t.Errorf("the sums are %+v", report)
+	}
+	for key, want := range map[string]secret.KeyCounts{
+		"payments": {Counts: secret.Counts{Changed: 2, Unchanged: 2, Failed: 1}, From: []uint32{1}, To: []uint32{3}},
+		"orders":   {Counts: secret.Counts{Unchanged: 1}},
+	} {
+		if got := report.Keys[key]; !reflect.DeepEqual(got, want) {
+			t.Errorf("of %s the sums are %+v, want %+v", key, got, want)
+		}
+	}
+	if len(report.Keys) != 2 {
+		t.Errorf("there are sums of %d keys", len(report.Keys))
 	}
 	if got, err := text.Get(t.Context()); got != "t" || err != nil {
 		t.Errorf("text is %q, %v", got, err)
@@ -134,9 +154,9 @@ func TestRotateFails(t *testing.T) {
 	if report.Changed != 90 || report.Failed != 10 || last != (secret.Progress{Done: 100, Failed: 10, Total: 100}) || calls != 15 {
 		t.Errorf("%d changed, %d failed; at last %+v after %d calls", report.Changed, report.Failed, last, calls)
 	}
-	for i, out := range report.Outcomes {
+	for i, out := range report.All() {
 		name := fmt.Sprintf("v%02d", i)
-		want := secret.Outcome{Name: name, Key: "payments", From: 1, To: 2, Changed: true}
+		want := secret.Outcome{Name: name, Key: "payments", From: 1, To: 2}
 		if i%10 == 3 {
 			if !errors.Is(out.Err, keyring.ErrUsageLimit) || !strings.HasPrefix(out.Err.Error(), `secret value "`+name+`": `) {
 				t.Errorf("%s: %v", name, out.Err)
@@ -175,20 +195,20 @@ func TestRotatePinned(t *testing.T) {
 		}
 		return report
 	}
-	if r := rotate(1); r.Outcomes[0].Err != nil || r.Outcomes[0].Changed || !r.Outcomes[1].Changed {
+	if r := rotate(1); r.Outcome(0).Err != nil || r.Outcome(0).Changed() || !r.Outcome(1).Changed() {
 		t.Errorf("where it is already: %+v", r)
 	}
-	if r := rotate(3); !errors.Is(r.Outcomes[0].Err, secret.ErrPinned) || r.Outcomes[0].To != 1 ||
-		!strings.HasSuffix(r.Outcomes[0].Err.Error(), `key "payments" has version 2 as its primary, and version 3 is asked for`) {
+	if r := rotate(3); !errors.Is(r.Outcome(0).Err, secret.ErrPinned) || r.Outcome(0).To != 1 ||
+		!strings.HasSuffix(r.Outcome(0).Err.Error(), `key "payments" has version 2 as its primary, and version 3 is asked for`) {
 		t.Errorf("to a version that is not the primary: %+v", r)
 	}
 	if got := used(t, v); got != "x" {
 		t.Errorf("it is %q", got)
 	}
-	if r := rotate(2); r.Outcomes[0] != (secret.Outcome{Name: "A", Key: "payments", From: 1, To: 2, Changed: true}) {
+	if r := rotate(2); r.Outcome(0) != (secret.Outcome{Name: "A", Key: "payments", From: 1, To: 2}) {
 		t.Errorf("to the primary: %+v", r)
 	}
-	if r := rotate(1); !errors.Is(r.Outcomes[0].Err, secret.ErrPinned) || r.Outcomes[0].To != 2 {
+	if r := rotate(1); !errors.Is(r.Outcome(0).Err, secret.ErrPinned) || r.Outcome(0).To != 2 {
 		t.Errorf("back: %+v", r)
 	}
 }
@@ -222,8 +242,8 @@ func TestRotateCanceled(t *testing.T) {
 	if last != (secret.Progress{Done: 19, Total: 50}) {
 		t.Errorf("the last progress is %+v", last)
 	}
-	for i, out := range report.Outcomes {
-		if i < 19 != out.Changed || i >= 19 != errors.Is(out.Err, stopped) || out.Name != fmt.Sprint(i) {
+	for i, out := range report.All() {
+		if i < 19 != out.Changed() || i >= 19 != errors.Is(out.Err, stopped) || out.Name != fmt.Sprint(i) {
 			t.Errorf("%d: %+v", i, out)
 		}
 		if got := used(t, values[i].(secret.Value[string])); got != "x" {
@@ -244,13 +264,49 @@ func TestRotateInOneBatch(t *testing.T) {
 	}
 }
 
+// TestRotateTogether: several rotations of the same values, in opposite orders and with
+// each value twice, wait for one another without end nowhere, and change each value once.
+func TestRotateTogether(t *testing.T) {
+	k := newKeys(t)
+	var values []secret.Rotatable
+	for i := range 50 {
+		v := value(t, k, fmt.Sprint(i), secret.Options{Name: fmt.Sprint(i), Key: "payments"})
+		values = append(values, v, v)
+	}
+	backwards := slices.Clone(values)
+	slices.Reverse(backwards)
+	for range 20 {
+		k.rotate(t, "payments")
+		var changed atomic.Int64
+		var wg sync.WaitGroup
+		for _, list := range [][]secret.Rotatable{values, backwards, values, backwards} {
+			wg.Go(func() {
+				report, err := secret.Rotate(t.Context(), k, list, secret.RotateOptions{Workers: 2, Batch: 30})
+				if err != nil || report.Changed+report.Unchanged != len(list) || report.Keys["payments"].Counts != report.Counts {
+					t.Errorf("%+v, %v", report.Counts, err)
+				}
+				changed.Add(int64(report.Changed))
+			})
+		}
+		wg.Wait()
+		if n := changed.Load(); n != 50 {
+			t.Fatalf("50 values were changed %d times", n)
+		}
+	}
+	for i, v := range values {
+		if got := used(t, v.(secret.Value[string])); got != fmt.Sprint(i/2) {
+			t.Errorf("value %d is %q", i/2, got)
+		}
+	}
+}
+
 func TestRotateOptions(t *testing.T) {
 	for _, o := range []secret.RotateOptions{{Workers: -1}, {Batch: -1}} {
 		if _, err := secret.Rotate(t.Context(), newKeys(t), nil, o); err == nil {
 			t.Errorf("%+v is taken", o)
 		}
 	}
-	if r, err := secret.Rotate(t.Context(), newKeys(t), nil, secret.RotateOptions{}); err != nil || len(r.Outcomes) != 0 {
+	if r, err := secret.Rotate(t.Context(), newKeys(t), nil, secret.RotateOptions{}); err != nil || r.Counts != (secret.Counts{}) || len(r.Keys) != 0 {
 		t.Errorf("of nothing: %+v, %v", r, err)
 	}
 }

@@ -10,23 +10,35 @@ import (
 )
 
 // state is what the copies of a Value share.
+//
+// A rotation walks over very many of them, and waits for memory more than for ciphers.
+// So a state has at most 128 bytes, two lines of a cache, and is one pointer away.
 type state struct {
-	name, key string
-	handling  Handling
-	cipher    Cipher
-	aad       []byte // the name
+	self *state // for a Value to point at; see there
 	// writing is held by whoever replaces content, from before it is read. mu is held
 	// while content is copied or exchanged, and never while anything is waited for: a
 	// key manager that hangs must not hold up who reads the value.
 	writing, mu sync.Mutex
 	// content is the plaintext for Mask, else a ciphertext of either form; nil if the
 	// value was wiped.
-	content []byte
+	content  []byte
+	aad      []byte // the name
+	key      string
+	cipher   Cipher
+	handling Handling
 }
+
+func newState(name string, h Handling, content []byte) *state {
+	s := &state{aad: []byte(name), handling: h, content: content}
+	s.self = s
+	return s
+}
+
+func (s *state) name() string { return string(s.aad) }
 
 // hold takes ownership of plaintext.
 func hold(ctx context.Context, c Cipher, plaintext []byte, o Options) (*state, error) {
-	s := &state{name: o.Name, aad: []byte(o.Name), handling: o.Handling, content: plaintext}
+	s := newState(o.Name, o.Handling, plaintext)
 	if o.Handling == Mask {
 		return s, nil
 	}
@@ -53,7 +65,8 @@ func holdToken(ctx context.Context, c Cipher, token []byte, o Options) (*state, 
 	if o.Key != "" && o.Key != key {
 		return nil, named(o.Name, fmt.Errorf("the token is of key %q, and key %q is meant", key, o.Key))
 	}
-	s := &state{name: o.Name, aad: []byte(o.Name), key: key, handling: o.Handling, cipher: c, content: bytes.Clone(token)}
+	s := newState(o.Name, o.Handling, bytes.Clone(token))
+	s.key, s.cipher = key, c
 	if o.Handling != Mask {
 		return s, nil
 	}
@@ -96,14 +109,14 @@ func (s *state) open(ctx context.Context) ([]byte, error) {
 	}
 	plaintext, err := s.cipher.AppendDecrypt(ctx, nil, content, s.aad)
 	if err != nil {
-		return nil, unbound(err, s.name)
+		return nil, unbound(err, s.name())
 	}
 	return own(plaintext), nil
 }
 
 func (s *state) accessed() {
 	if s.handling == Sealed {
-		s.cipher.Accessed(s.key, s.name)
+		s.cipher.Accessed(s.key, s.name())
 	}
 }
 
@@ -132,18 +145,18 @@ func (s *state) names() Options {
 	if s == nil {
 		return Options{}
 	}
-	return Options{Name: s.name, Key: s.key, Handling: s.handling}
+	return Options{Name: s.name(), Key: s.key, Handling: s.handling}
 }
 
 func equal(ctx context.Context, a, b *state) (bool, error) {
 	x, err := a.open(ctx)
 	if err != nil {
-		return false, named(a.name, err)
+		return false, named(a.name(), err)
 	}
 	defer clear(x)
 	y, err := b.open(ctx)
 	if err != nil {
-		return false, named(b.name, err)
+		return false, named(b.name(), err)
 	}
 	defer clear(y)
 	a.accessed()
@@ -151,25 +164,30 @@ func equal(ctx context.Context, a, b *state) (bool, error) {
 	return subtle.ConstantTimeCompare(x, y) == 1, nil
 }
 
+// fetch reads of the content. The caller holds writing.
+func (s *state) fetch() (seen byte) {
+	if n := len(s.content); n > 0 {
+		seen = s.content[0]
+	}
+	return seen
+}
+
 // renew brings the value to the primary version of its key, by way of c. The new
 // ciphertext is written into spare where that fits; the buffer that is free afterwards
-// comes back. Whatever fails leaves the value as it was. out, which is empty, gets what
-// became of it.
-func (s *state) renew(ctx context.Context, c Cipher, pins map[string]uint32, spare []byte, out *Outcome) []byte {
-	out.Name, out.Key = s.name, s.key
+// comes back. Whatever fails leaves the value as it was. r, which is empty, gets what
+// became of it. The caller holds writing.
+func (s *state) renew(ctx context.Context, c Cipher, pins map[string]uint32, spare []byte, r *result) []byte {
 	if s.handling == Mask {
 		return spare
 	}
-	s.writing.Lock()
-	defer s.writing.Unlock()
 	if s.content == nil { // which is only written under both locks
-		out.Err = named(s.name, ErrEmpty)
+		r.err = named(s.name(), ErrEmpty)
 		return spare
 	}
 	pin, pinned := pins[s.key]
 	if pinned { // a value that is there already is not to be moved
 		if _, version, err := c.Identify(ctx, s.content); err == nil && version == pin {
-			out.From, out.To = version, version
+			r.from, r.to = version, version
 			return spare
 		}
 	}
@@ -178,26 +196,26 @@ func (s *state) renew(ctx context.Context, c Cipher, pins map[string]uint32, spa
 		dst = nil
 	}
 	next, from, to, err := c.Renew(ctx, dst[:0], s.content, s.aad)
-	out.From, out.To = from, from
+	r.from, r.to = from, from
 	if err == nil && pinned && to != pin {
 		err = fmt.Errorf("%w: key %q has version %d as its primary, and version %d is asked for", ErrPinned, s.key, to, pin)
 	}
 	switch {
 	case err != nil:
-		out.Err = named(s.name, err)
+		r.err = named(s.name(), err)
 		return spare
 	case from == to:
 		return spare
 	}
-	out.To, out.Changed = to, true
+	r.to = to
 	return s.exchange(next)
 }
 
 // exchange puts another ciphertext in place, and answers the buffer of the former one.
 func (s *state) exchange(next []byte) []byte {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	former := s.content
 	s.content = next
+	s.mu.Unlock()
 	return former[:0]
 }

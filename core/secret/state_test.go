@@ -18,15 +18,15 @@ func (copier) Renew(_ context.Context, dst, c, _ []byte) ([]byte, uint32, uint32
 func TestBuffersMoveOn(t *testing.T) {
 	large, small, next := bytes.Repeat([]byte{1}, 1<<20), bytes.Repeat([]byte{1}, 100), bytes.Repeat([]byte{1}, 90)
 	values := []*state{
-		{name: "large", key: "k", handling: Encrypt, content: large},
-		{name: "small", key: "k", handling: Encrypt, content: small},
-		{name: "next", key: "k", handling: Encrypt, content: next},
+		newState("large", Encrypt, large),
+		newState("small", Encrypt, small),
+		newState("next", Encrypt, next),
 	}
 	var spare []byte
 	for _, s := range values {
-		var out Outcome
-		if spare = s.renew(t.Context(), copier{}, nil, spare, &out); !out.Changed || out.To != 2 {
-			t.Fatalf("%+v", out)
+		var r result
+		if spare = s.renew(t.Context(), copier{}, nil, spare, &r); r.err != nil || r.from != 1 || r.to != 2 {
+			t.Fatalf("%+v", r)
 		}
 	}
 	if n := cap(values[1].content); n > 300 {

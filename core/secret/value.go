@@ -118,11 +118,12 @@ func checkName(name string) error {
 type Value[T any] struct {
 	redacted
 	_ [0]func(T) // makes == a compile error, and conversion to another T, too
-	// Two pointers, as in Bytes: fmt follows one.
+	// Two pointers, as in Bytes: fmt follows one. The other is in the state itself, so that
+	// it is no place more to go to.
 	s **state
 }
 
-func wrap[T any](s *state) Value[T] { return Value[T]{s: &s} }
+func wrap[T any](s *state) Value[T] { return Value[T]{s: &s.self} }
 
 // NewValue holds v as a secret value. v itself is the caller's: whatever can be wiped of it is
 // theirs to wipe. c may be nil for Mask.
@@ -171,18 +172,18 @@ func (v Value[T]) Get(ctx context.Context) (T, error) {
 		return zero, ErrEmpty
 	}
 	if s.handling == Sealed {
-		return zero, named(s.name, fmt.Errorf("%w: it is open inside Use only", ErrSealed))
+		return zero, named(s.name(), fmt.Errorf("%w: it is open inside Use only", ErrSealed))
 	}
 	plaintext, err := s.open(ctx)
 	if err != nil {
-		return zero, named(s.name, err)
+		return zero, named(s.name(), err)
 	}
 	out, err := decode[T](plaintext)
 	if kindOf[T]() != octets { // which are the buffer itself
 		clear(plaintext)
 	}
 	if err != nil {
-		return zero, named(s.name, err)
+		return zero, named(s.name(), err)
 	}
 	return out, nil
 }
@@ -200,12 +201,12 @@ func (v Value[T]) Use(ctx context.Context, f func(T) error) error {
 	}
 	plaintext, err := s.open(ctx)
 	if err != nil {
-		return named(s.name, err)
+		return named(s.name(), err)
 	}
 	defer clear(plaintext)
 	secret, err := view[T](plaintext)
 	if err != nil {
-		return named(s.name, err)
+		return named(s.name(), err)
 	}
 	s.accessed()
 	return f(secret)
@@ -230,13 +231,13 @@ func (v Value[T]) Ciphertext(ctx context.Context) ([]byte, error) {
 	}
 	token, err := s.token(ctx)
 	if err != nil {
-		return nil, named(s.name, err)
+		return nil, named(s.name(), err)
 	}
 	return token, nil
 }
 
-// Wipe empties the value and its copies. It waits for a rotation of the value that is
-// under way.
+// Wipe empties the value and its copies. It waits for a rotation of the value, or of the
+// few that a worker has in hand together with it, that is under way.
 func (v Value[T]) Wipe() {
 	if s := v.held(); s != nil {
 		s.wipe()
