@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,10 +29,13 @@ func (l *lab) valueRows() []row {
 	of := sync.OnceValue(l.newMany)
 	return []row{
 		{"rotate secret values, 1 KiB, against limit decrypt + encrypt", atMost(1.25), anyAllocs, func(d time.Duration) sample {
-			return compare(l.rotateValues(of().values, 1), l.limitOver(of().sealed), d)
+			return compare(l.rotateValues(of().values, 1), l.limitOver(of().sealed, 1), d)
 		}},
 		{"rotate secret values on 2 workers against 1", atLeast(1.7), anyAllocs, func(d time.Duration) sample {
 			return compare(l.rotateValues(of().values, 2), l.rotateValues(of().values, 1), d)
+		}},
+		{"rotate secret values, 1 KiB, against the limit, on 2 workers each", atMost(1.25 * limitScaling / 1.7), anyAllocs, func(d time.Duration) sample {
+			return compare(l.rotateValues(of().values, 2), l.limitOver(of().sealed, 2), d)
 		}},
 	}
 }
@@ -62,13 +66,21 @@ func (l *lab) rotateValues(values []secret.Rotatable, workers int) side {
 	}
 }
 
-func (l *lab) limitOver(sealed [][]byte) side {
-	limit, buf, out := l.refs().limit, make([]byte, 0, kib), make([]byte, 0, kib+28)
+func (l *lab) limitOver(sealed [][]byte, workers int) side {
+	limit := l.refs().limit
+	some := func(sealed [][]byte) {
+		buf, out := make([]byte, 0, kib), make([]byte, 0, kib+28)
+		for _, ct := range sealed {
+			limit.Seal(out, nil, must(limit.Open(buf, nil, ct, aad)), aad)
+		}
+	}
 	return func() float64 {
 		return uncollected(func() {
-			for _, ct := range sealed {
-				limit.Seal(out, nil, must(limit.Open(buf, nil, ct, aad)), aad)
+			var wg sync.WaitGroup
+			for part := range slices.Chunk(sealed, len(sealed)/workers) {
+				wg.Go(func() { some(part) })
 			}
+			wg.Wait()
 		}) / manyValues
 	}
 }
