@@ -9,6 +9,7 @@ import (
 	"fmt"
 	htmltemplate "html/template"
 	"log/slog"
+	"reflect"
 	"strings"
 	"testing"
 	"text/template"
@@ -126,6 +127,69 @@ func TestValueNeverPrints(t *testing.T) {
 	checkRedaction(t, k, &login{Password: planted})
 	checkRedaction(t, k, map[string]string{planted: planted})
 	checkRedaction[any](t, k, planted)
+}
+
+// reached writes every string and every run of bytes that reflection gets to, through
+// pointers and fields that are not exported, as the printers of test frameworks do.
+func reached(out *bytes.Buffer, v reflect.Value, seen map[any]bool) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		at := struct {
+			t reflect.Type
+			p uintptr
+		}{v.Type(), v.Pointer()}
+		if seen[at] {
+			return
+		}
+		seen[at] = true
+		reached(out, v.Elem(), seen)
+	case reflect.Interface:
+		reached(out, v.Elem(), seen)
+	case reflect.Struct:
+		for _, field := range v.Fields() {
+			reached(out, field, seen)
+		}
+	case reflect.Slice, reflect.Array:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			fmt.Fprintf(out, "%s\n", v)
+			return
+		}
+		for i := range v.Len() {
+			reached(out, v.Index(i), seen)
+		}
+	case reflect.Map:
+		for key, value := range v.Seq2() {
+			reached(out, key, seen)
+			reached(out, value, seen)
+		}
+	case reflect.String:
+		fmt.Fprintln(out, v)
+	default: // nothing that holds text
+	}
+}
+
+// TestReflectionEndsAtAValue: who looks into a value, or into the report of a rotation,
+// finds nothing that it holds.
+func TestReflectionEndsAtAValue(t *testing.T) {
+	k := newKeys(t)
+	for _, h := range secret.Handlings() {
+		held := value(t, k, planted, secret.Options{Name: "it", Key: "payments", Handling: h})
+		report, err := secret.Rotate(t.Context(), k, []secret.Rotatable{held}, secret.RotateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := settingsOf(held)
+		var out bytes.Buffer
+		for _, x := range []any{held, &held, s, &s, report, struct{ shows string }{"reached"}} {
+			reached(&out, reflect.ValueOf(x), make(map[any]bool))
+		}
+		if !strings.Contains(out.String(), "reached") {
+			t.Fatal("the test looks at nothing")
+		}
+		for _, leak := range secrets.Found(out.Bytes(), map[string][]byte{"the secret": []byte(planted)}) {
+			t.Errorf("%s: %s", h, leak)
+		}
+	}
 }
 
 // TestErrorsNameTheValueOnly: what fails says which value, and nothing of it.

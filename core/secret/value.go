@@ -110,20 +110,19 @@ func checkName(name string) error {
 // held as its JSON, provided that it comes back from it as it was.
 //
 // Whatever a program prints or marshals a Value with, it shows [Redacted] and nothing of
-// the secret, its ciphertext or its key; as a gob it is refused. None of that can be read
-// back: what is to be stored is asked for by name, with [Value.Ciphertext].
+// the secret, its ciphertext or its key; as a gob it is refused. Printers that go by
+// reflection and pass over methods, as test frameworks do, show an address. None of that
+// can be read back: what is to be stored is asked for by name, with [Value.Ciphertext].
 //
-// A Value cannot be compared by ==, which would tell copies from equals; see
-// [Value.Equal].
+// A Value cannot be compared by ==, which would tell copies from equals, as
+// reflect.DeepEqual does; see [Value.Equal].
 type Value[T any] struct {
 	redacted
 	_ [0]func(T) // makes == a compile error, and conversion to another T, too
-	// Two pointers, as in Bytes: fmt follows one. The other is in the state itself, so that
-	// it is no place more to go to.
-	s **state
+	s hidden
 }
 
-func wrap[T any](s *state) Value[T] { return Value[T]{s: &s.self} }
+func wrap[T any](s *state) Value[T] { return Value[T]{s: hide(s)} }
 
 // NewValue holds v as a secret value. v itself is the caller's: whatever can be wiped of it is
 // theirs to wipe. c may be nil for Mask.
@@ -253,12 +252,7 @@ func (v Value[T]) Key() string { return v.held().names().Key }
 // Handling is how the value is held.
 func (v Value[T]) Handling() Handling { return v.held().names().Handling }
 
-func (v Value[T]) held() *state {
-	if v.s == nil {
-		return nil
-	}
-	return *v.s
-}
+func (v Value[T]) held() *state { return v.s.state() }
 
 // named says which value failed.
 func named(name string, err error) error {
