@@ -69,13 +69,12 @@ type Report struct {
 	// Keys are the counts of each key. A value without one is not in them.
 	Keys map[string]KeyCounts
 
-	values  []Rotatable
 	results []result
 }
 
-// result is what an Outcome does not have from its value. There is one for each of very
-// many values.
+// result is what an Outcome is made of. There is one for each of very many values.
 type result struct {
+	of       hidden // the value
 	from, to uint32
 	err      error
 }
@@ -83,7 +82,7 @@ type result struct {
 // Outcome is what became of the value with index i.
 func (r Report) Outcome(i int) Outcome {
 	out := Outcome{From: r.results[i].from, To: r.results[i].to, Err: r.results[i].err}
-	if s := stateOf(r.values[i]); s != nil {
+	if s := r.results[i].of.state(); s != nil {
 		out.Name, out.Key = s.name(), s.key
 	}
 	return out

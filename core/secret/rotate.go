@@ -75,7 +75,7 @@ func Rotate(ctx context.Context, c Cipher, values []Rotatable, o RotateOptions) 
 		})
 	}
 	wg.Wait()
-	report := Report{Counts: j.tally.Counts, Keys: j.tally.byKey(), values: values, results: j.results}
+	report := Report{Counts: j.tally.Counts, Keys: j.tally.byKey(), results: j.results}
 	if report.Untouched > 0 {
 		return report, fmt.Errorf("rotate secret values: %d of %d were not reached: %w", report.Untouched, len(values), context.Cause(ctx))
 	}
@@ -162,6 +162,7 @@ func (w *worker) group(ctx context.Context, begin, end int) {
 	}
 	for i, s := range states[:end-begin] {
 		r := &w.results[begin+i]
+		r.of = hide(s)
 		switch {
 		case s == nil:
 			r.err = ErrEmpty

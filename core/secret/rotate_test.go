@@ -99,6 +99,25 @@ func testRotate(t *testing.T, batch int) {
 	}
 }
 
+// TestReportIsOfThen: what the caller does with its list afterwards changes no report.
+func TestReportIsOfThen(t *testing.T) {
+	k := newKeys(t)
+	values := []secret.Rotatable{
+		value(t, k, "x", secret.Options{Name: "A", Key: "payments"}),
+		value(t, k, "y", secret.Options{Name: "B", Key: "payments"}),
+	}
+	report, err := secret.Rotate(t.Context(), k, values, secret.RotateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	values[0], values[1] = values[1], nil
+	for i, name := range []string{"A", "B"} {
+		if got, want := report.Outcome(i), (secret.Outcome{Name: name, Key: "payments", From: 1, To: 1}); got != want {
+			t.Errorf("%d: %+v, want %+v", i, got, want)
+		}
+	}
+}
+
 // TestRotateOfTokens: a value that was loaded as text stays text, and the other way round.
 func TestRotateOfTokens(t *testing.T) {
 	k := newKeys(t)
