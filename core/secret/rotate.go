@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -175,9 +176,9 @@ func (w *worker) group(ctx context.Context, begin, end int) {
 	}
 }
 
-// stateOf is nil for nothing.
+// stateOf is nil for nothing, a pointer that leads nowhere included.
 func stateOf(v Rotatable) *state {
-	if v == nil {
+	if p := reflect.ValueOf(v); v == nil || p.Kind() == reflect.Pointer && p.IsNil() {
 		return nil
 	}
 	s := v.held()

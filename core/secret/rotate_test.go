@@ -36,7 +36,7 @@ func testRotate(t *testing.T, batch int) {
 	k.rotate(t, "payments")
 	k.rotate(t, "payments")
 	current := value(t, k, "c", secret.Options{Name: "current", Key: "payments"})
-	report, err := secret.Rotate(t.Context(), k, []secret.Rotatable{masked, text, sealed, number, wiped, current, text, nil, secret.Value[int]{}}, secret.RotateOptions{Batch: batch})
+	report, err := secret.Rotate(t.Context(), k, []secret.Rotatable{masked, text, sealed, number, wiped, current, text, nil, secret.Value[int]{}, (*secret.Value[string])(nil), &number}, secret.RotateOptions{Batch: batch})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,26 +49,27 @@ func testRotate(t *testing.T, batch int) {
 		t.Errorf("of one value twice the report says %+v and %+v", first, second)
 	}
 	for i, want := range map[int]secret.Outcome{
-		0: {Name: "masked"},
-		2: {Name: "sealed", Key: "payments", From: 1, To: 3},
-		3: {Name: "number", Key: "orders", From: 1, To: 1},
-		5: {Name: "current", Key: "payments", From: 3, To: 3},
+		0:  {Name: "masked"},
+		2:  {Name: "sealed", Key: "payments", From: 1, To: 3},
+		3:  {Name: "number", Key: "orders", From: 1, To: 1},
+		5:  {Name: "current", Key: "payments", From: 3, To: 3},
+		10: {Name: "number", Key: "orders", From: 1, To: 1},
 	} {
 		if report.Outcome(i) != want {
 			t.Errorf("%d: %+v, want %+v", i, report.Outcome(i), want)
 		}
 	}
-	for i, name := range map[int]string{4: "wiped", 7: "", 8: ""} {
+	for i, name := range map[int]string{4: "wiped", 7: "", 8: "", 9: ""} {
 		if out := report.Outcome(i); !errors.Is(out.Err, secret.ErrEmpty) || out.Name != name || out.Changed() {
 			t.Errorf("%d: %+v, want ErrEmpty", i, out)
 		}
 	}
-	if report.Changed != 2 || report.Unchanged != 4 || report.Failed != 3 || report.Untouched != 0 {
+	if report.Changed != 2 || report.Unchanged != 5 || report.Failed != 4 || report.Untouched != 0 {
 		t.Errorf("the sums are %+v", report)
 	}
 	for key, want := range map[string]secret.KeyCounts{
 		"payments": {Counts: secret.Counts{Changed: 2, Unchanged: 2, Failed: 1}, From: []uint32{1}, To: []uint32{3}},
-		"orders":   {Counts: secret.Counts{Unchanged: 1}},
+		"orders":   {Counts: secret.Counts{Unchanged: 2}},
 	} {
 		if got := report.Keys[key]; !reflect.DeepEqual(got, want) {
 			t.Errorf("of %s the sums are %+v, want %+v", key, got, want)
