@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // maxSource is the largest secret that Load reads.
@@ -17,6 +16,8 @@ const maxSource = 1 << 20
 
 // tokenPrefix begins a token; keyring.TokenPrefix is the same.
 const tokenPrefix = "keyrotor:"
+
+func isToken(b []byte) bool { return bytes.HasPrefix(b, []byte(tokenPrefix)) }
 
 // LoadOptions hold what tags leave open. The zero value is ready.
 type LoadOptions struct {
@@ -134,7 +135,7 @@ func (l loader) read(ctx context.Context, f *field) error {
 		clear(content)
 		return err
 	}
-	if strings.HasPrefix(string(content[:min(len(content), len(tokenPrefix))]), tokenPrefix) {
+	if isToken(content) {
 		options.Key = f.tag.key // the default is for what is to be encrypted
 		f.held, err = l.token(ctx, f, content, options)
 		return err

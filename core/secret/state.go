@@ -65,6 +65,9 @@ func holdToken(ctx context.Context, c Cipher, token []byte, o Options) (*state, 
 	if c == nil {
 		return nil, named(o.Name, errors.New("a token takes a cipher"))
 	}
+	if isToken(token) { // the binary form may end with any byte
+		token = chomp(token)
+	}
 	key, _, err := c.Identify(ctx, token)
 	if err != nil {
 		return nil, named(o.Name, err)

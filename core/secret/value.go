@@ -144,9 +144,9 @@ func NewValue[T any](ctx context.Context, c Cipher, v T, o Options) (Value[T], e
 }
 
 // FromToken makes a value of a token, without opening it: what `keyrotor encrypt
-// KEY --aad NAME` prints, or [Value.Ciphertext] answered. o.Key may be empty; if it is
-// not, the token must be that key's. Only Mask opens it here, since it is to hold the
-// secret itself.
+// KEY --aad NAME` prints, line break included, or [Value.Ciphertext] answered. o.Key may be
+// empty; if it is not, the token must be that key's. Only Mask opens it here, since it is
+// to hold the secret itself.
 func FromToken[T any](ctx context.Context, c Cipher, token []byte, o Options) (Value[T], error) {
 	if err := o.check(); err != nil {
 		return Value[T]{}, err

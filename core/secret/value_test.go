@@ -273,6 +273,45 @@ func TestFromTokenRefuses(t *testing.T) {
 	}
 }
 
+// TestFromTokenAsPrinted: the line break with which a token is printed is no part of it.
+func TestFromTokenAsPrinted(t *testing.T) {
+	k := newKeys(t)
+	token, err := k.Encrypt(t.Context(), "payments", []byte("s3cret"), []byte("A"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, end := range []string{"", "\n", "\r\n"} {
+		v, err := secret.FromToken[string](t.Context(), k, append(bytes.Clone(token), end...), secret.Options{Name: "A"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := used(t, v); got != "s3cret" {
+			t.Errorf("with %q: %q", end, got)
+		}
+		if again, err := v.Ciphertext(t.Context()); err != nil || !bytes.Equal(again, token) {
+			t.Errorf("with %q: %q, %v", end, again, err)
+		}
+	}
+	// A binary ciphertext may end like that by itself.
+	for {
+		sealed, err := k.AppendEncryptBinary(t.Context(), nil, "payments", []byte("s3cret"), []byte("A"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sealed[len(sealed)-1] != '\n' {
+			continue
+		}
+		v, err := secret.FromToken[string](t.Context(), k, sealed, secret.Options{Name: "A"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := used(t, v); got != "s3cret" {
+			t.Errorf("binary: %q", got)
+		}
+		return
+	}
+}
+
 // TestEmptyValues: a value that holds nothing says so.
 func TestEmptyValues(t *testing.T) {
 	wiped := value(t, nil, "s3cret", secret.Options{Name: "it", Handling: secret.Mask})
