@@ -90,8 +90,7 @@ func checkName(name string) error {
 	if name == "" || len(name) > MaxName {
 		return fmt.Errorf("%w: it has %d bytes: use 1 to %d", ErrName, len(name), MaxName)
 	}
-	for i := range len(name) {
-		c := name[i]
+	for i, c := range name {
 		switch {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
 		case c == '.', c == '_', c == '-', c == '/', c == ':', c == '@', c == '+':

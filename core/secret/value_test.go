@@ -225,7 +225,7 @@ func TestOptions(t *testing.T) {
 		{secret.Options{Name: long + "x", Key: "payments"}, k, "it has 129 bytes"},
 		{secret.Options{Name: "a,b", Key: "payments"}, k, `"a,b" has ',' at byte 1`},
 		{secret.Options{Name: "a\n", Key: "payments"}, k, `"a\n" has '\n' at byte 1`},
-		{secret.Options{Name: "ä", Key: "payments"}, k, `use letters, digits and ._-/:@+`},
+		{secret.Options{Name: "ä", Key: "payments"}, k, `"ä" has 'ä' at byte 0: use letters, digits and ._-/:@+`},
 		{secret.Options{Name: "it", Key: "payments", Handling: "seal"}, k, `there is no handling "seal": use one of ["mask" "encrypt" "sealed"]`},
 		{secret.Options{Name: "it"}, k, `secret value "it": it is to be encrypted, which takes a cipher and the name of a key`},
 		{secret.Options{Name: "it", Key: "payments"}, nil, `secret value "it": it is to be encrypted`},
