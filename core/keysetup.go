@@ -20,16 +20,17 @@ var ErrOtherKey = errors.New("the key has another version there")
 type GivenKey struct {
 	root       keyring.Root
 	passphrase secret.Bytes
+	derived    bool // from passphrase, however short that is
 }
 
-// MasterKey is one whose bytes are known; [keyring.NewRoot] takes them as they are,
-// [keyring.ParseRoot] in hex or base64.
+// MasterKey is one whose bytes are known. [keyring.ParseRoot] reads them: as they are with
+// keyring.FormRaw, or in hex or base64.
 func MasterKey(root keyring.Root) GivenKey { return GivenKey{root: root} }
 
 // Passphrase is one that comes from a passphrase, by Argon2id or in FIPS 140 mode by
 // PBKDF2. The salt stands in the history, so that the same passphrase makes the same key
 // again.
-func Passphrase(p secret.Bytes) GivenKey { return GivenKey{passphrase: p} }
+func Passphrase(p secret.Bytes) GivenKey { return GivenKey{passphrase: p, derived: true} }
 
 // String implements fmt.Stringer.
 func (g GivenKey) String() string { return secret.Redacted }
@@ -42,7 +43,7 @@ func (g GivenKey) Wipe() {
 
 // check refuses what could not be anybody's key.
 func (g GivenKey) check() error {
-	if g.passphrase.Len() > 0 {
+	if g.derived {
 		return keyring.CheckPassphrase(g.passphrase)
 	}
 	if g.root.Len() != keyring.RootSize {
@@ -53,7 +54,7 @@ func (g GivenKey) check() error {
 
 // imported is the key as an import takes it, which wipes it.
 func (g GivenKey) imported() (engine.Imported, error) {
-	if g.passphrase.Len() == 0 {
+	if !g.derived {
 		return engine.Imported{Root: keyring.Root{Bytes: g.root.Clone()}}, nil
 	}
 	kdf := keyring.NewKDF()
@@ -129,7 +130,7 @@ func (s KeySetup) check() error {
 	if s.Old.root.Equal(s.New.root.Bytes) && s.Old.passphrase.Equal(s.New.passphrase) {
 		return fmt.Errorf("%w: the old key and the new one are the same: a rotation is to end the use of what was there", keyring.ErrWeak)
 	}
-	var versions keyring.Record
+	versions := keyring.Record{Name: s.Key}
 	for i, label := range []string{s.OldLabel, s.NewLabel} {
 		number := uint32(i + 1)
 		if label == "" {
@@ -179,7 +180,7 @@ func (kr *Keyrotor) compare(ctx context.Context, key store.Key, index int, which
 	v := key.Versions[index]
 	other := fmt.Errorf("%w: version %d of key %q is not the %s key that is given", ErrOtherKey, v.Number, key.Name, which)
 	root := keyring.Root{Bytes: g.root.Clone()}
-	if g.passphrase.Len() > 0 {
+	if g.derived {
 		kdf, err := kr.kdf(ctx, key.Name, v.Number)
 		if errors.Is(err, keyring.ErrMaterial) {
 			return fmt.Errorf("%w: it does not come from a passphrase, or its creation event is gone", other)

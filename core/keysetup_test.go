@@ -171,10 +171,11 @@ func TestSetupRefuses(t *testing.T) {
 		"bad name":        {func(s *core.KeySetup) { s.Key = "No Name" }, keyring.ErrInvalidName, ""},
 		"bad note":        {func(s *core.KeySetup) { s.Key, s.Note = "other", "two\nlines" }, history.ErrText, ""},
 		"bad label":       {func(s *core.KeySetup) { s.Key, s.NewLabel = "other", "v7" }, keyring.ErrLabel, ""},
-		"labels alike":    {func(s *core.KeySetup) { s.Key, s.OldLabel, s.NewLabel = "other", "a", "a" }, keyring.ErrLabel, ""},
+		"labels alike":    {func(s *core.KeySetup) { s.Key, s.OldLabel, s.NewLabel = "other", "a", "a" }, keyring.ErrLabel, `"a" is that of version 1 of key "other"`},
 		"no key":          {func(s *core.KeySetup) { s.Key, s.New = "other", core.GivenKey{} }, keyring.ErrMaterial, "the new key: "},
 		"weak key":        {func(s *core.KeySetup) { s.Key, s.New = "other", core.MasterKey(zeros) }, keyring.ErrWeak, "the new key: "},
 		"weak passphrase": {func(s *core.KeySetup) { s.Key, s.Old = "other", core.Passphrase(secret.FromString("hunter2")) }, keyring.ErrWeak, "the old key: "},
+		"no passphrase":   {func(s *core.KeySetup) { s.Key, s.Old = "other", core.Passphrase(secret.FromString("")) }, keyring.ErrWeak, "the old key: too weak to be a key: a passphrase of 0 bytes"},
 		"the same twice":  {func(s *core.KeySetup) { s.Key, s.New = "other", core.MasterKey(givenRoot(1)) }, keyring.ErrWeak, "the same"},
 		"no provider":     {func(s *core.KeySetup) { s.Key, s.WrapWith = "other", []string{"nobody"} }, nil, "nobody"},
 	} {
