@@ -156,8 +156,9 @@ func (a *app) notifyTest() *cobra.Command {
 		Use:   "test NAME",
 		Short: "Send a test notice to a target, now",
 		Long: `Send a notice of the type "test" to a target of the config, now and once, and say what
-became of it. It is signed as every other is, and stands in no history. What the target
-answers is not repeated beyond its status; the secret is never shown.
+became of it. It is signed as every other is, and stands in no history. What a webhook
+answers instead of yes is shown if it is one short line without a secret of the block in
+it, and so is the first line that a command complains with.
 
 The exit code is 1 if the target did not take it.`,
 		Example: `  keyrotor notify test ops
