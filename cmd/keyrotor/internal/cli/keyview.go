@@ -217,7 +217,7 @@ created                  %s
 	rows := make([][]string, 0, len(view.Versions))
 	for _, v := range view.Versions {
 		rows = append(rows, []string{
-			v.Label, string(v.State), string(v.Reason), strconv.FormatUint(v.Uses, 10), wrappers(v.Wraps), timeText(v.Created),
+			labeled(v.Version, v.Label), string(v.State), string(v.Reason), strconv.FormatUint(v.Uses, 10), wrappers(v.Wraps), timeText(v.Created),
 		})
 	}
 	return a.Table([]string{"VERSION", "STATE", "REASON", "USES", "WRAPPED BY", "CREATED"}, rows)
@@ -241,6 +241,15 @@ func versionText(number uint32) string {
 		return "none"
 	}
 	return keyring.VersionLabel(number)
+}
+
+// labeled is what commands take for a version, and its label, if that is another.
+func labeled(number uint32, label string) string {
+	text := keyring.VersionLabel(number)
+	if label != text {
+		text += " (" + label + ")"
+	}
+	return text
 }
 
 func timeText(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -57,7 +57,7 @@ created        %s, %s ago
 activated      %s
 uses           %d of %d, %d of them by re-encryption
 check value    %s
-`, info.Key, info.Label, info.State, timeText(info.StateChanged), goodFor(info), info.Algorithm, info.Reason,
+`, info.Key, labeled(info.Number, info.Label), info.State, timeText(info.StateChanged), goodFor(info), info.Algorithm, info.Reason,
 		timeText(info.Created), info.Age.Round(time.Second), activated, info.Uses, info.HardLimit, info.Reencrypted, info.KCV); err != nil {
 		return err
 	}
