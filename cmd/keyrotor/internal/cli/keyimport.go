@@ -179,7 +179,11 @@ func secretFile(ctx context.Context, flag, path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	defer file.Close()
-	return readSecret(ctx, file)
+	input, err := readSecret(ctx, file)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", flag, path, err)
+	}
+	return input, nil
 }
 
 func readSecret(ctx context.Context, from io.Reader) ([]byte, error) {
