@@ -160,7 +160,7 @@ var badNotify = []struct{ name, text, want string }{
   give_up = "1s"
   colour  = "red"
 }`, `k.hcl:2:13: attribute "url" in notify "webhook" "ops": webhook to http://hooks.example.com: anybody on the way can read it: use https, or allow http for this target
-k.hcl:3:13: attribute "secret" in notify "webhook" "ops": the secret has 6 bytes: it must have 24 at least: ` + "`openssl rand -base64 32`" + ` makes one
+k.hcl:3:13: attribute "secret" in notify "webhook" "ops": the secret has 6 bytes: it must have 24 at least: ` + "`echo whsec_$(openssl rand -base64 32)`" + ` makes one
 k.hcl:4:14: attribute "types" in notify "webhook" "ops": there is no type "key_rotatd"; did you mean "key_rotated"?
 k.hcl:4:43: attribute "types" in notify "webhook" "ops": names "key_rotated" twice
 k.hcl:5:14: attribute "keys" in notify "webhook" "ops": "Payments" can be the name of no key; did you mean "payments"?
@@ -214,7 +214,7 @@ k.hcl:6:5: attribute "headers" in notify "webhook" "a": the header "webhook-id" 
 k.hcl:7:5: attribute "headers" in notify "webhook" "a": the value of the header "X-A" has a character that none may have, such as the end of a line
 k.hcl:8:5: attribute "headers" in notify "webhook" "a": the header "x-a" stands twice
 k.hcl:12:12: attribute "url" in notify "webhook" "b": the URL of a webhook cannot be read: write it as https://host/path
-k.hcl:13:12: attribute "secret" in notify "webhook" "b": the secret has 6 bytes: it must have 24 at least: ` + "`openssl rand -base64 32`" + ` makes one
+k.hcl:13:12: attribute "secret" in notify "webhook" "b": the secret has 6 bytes: it must have 24 at least: ` + "`echo whsec_$(openssl rand -base64 32)`" + ` makes one
 k.hcl:16:12: attribute "url" in notify "webhook" "c": webhook to h: "ftp" is no scheme for a webhook: use https`},
 	{"notify: commands", `notify "command" "a" {
   command     = ["page"]

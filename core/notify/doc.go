@@ -36,12 +36,13 @@
 // # Webhooks
 //
 // The body is a CloudEvent 1.0 in JSON; its data is a [Notice]. The signature is that of
-// Standard Webhooks (standardwebhooks.com), so any of its libraries verifies it: the headers
-// webhook-id, webhook-timestamp and webhook-signature. The timestamp is that of the try,
-// not of the event: a receiver refuses what is older than five minutes, lest somebody sends
-// again what he has recorded, and a retry is never too old. The order of work for a
-// receiver: read the body as it is, verify, look whether the id is known, store it, answer
-// with 2xx, and only then act; an answer must come within ten seconds.
+// Standard Webhooks (standardwebhooks.com), so any of its libraries verifies it, provided
+// that the secret begins with "whsec_" (they take every other one for base64, too): the
+// headers webhook-id, webhook-timestamp and webhook-signature. The timestamp is that of
+// the try, not of the event: a receiver refuses what is older than five minutes, lest
+// somebody sends again what he has recorded, and a retry is never too old. The order of
+// work for a receiver: read the body as it is, verify, look whether the id is known,
+// store it, answer with 2xx, and only then act; an answer must come within ten seconds.
 //
 // Nothing here is secret but a webhook's URL, secret and headers, which show nowhere. Names
 // of keys and people, notes and the names of key-encryption keys are told.

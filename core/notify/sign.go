@@ -44,7 +44,7 @@ func signingKey(s secret.Bytes) (secret.Bytes, error) {
 	}
 	if n := key.Len(); n < MinSecret {
 		key.Wipe()
-		return secret.Bytes{}, fmt.Errorf("the secret has %d bytes: it must have %d at least: `openssl rand -base64 32` makes one", n, MinSecret)
+		return secret.Bytes{}, fmt.Errorf("the secret has %d bytes: it must have %d at least: `echo whsec_$(openssl rand -base64 32)` makes one", n, MinSecret)
 	}
 	return key, nil
 }
