@@ -138,11 +138,11 @@ func (a *app) showHistory(page history.Page) error {
 
 // versions says which version an event is about, or between which it changed.
 func versions(e history.Event) string {
-	switch {
-	case e.PreviousVersion > 0:
-		return fmt.Sprintf("v%d to v%d", e.PreviousVersion, e.Version)
-	case e.Version > 0:
-		return keyring.VersionLabel(e.Version)
+	switch from, to := e.PreviousVersion, e.Version; {
+	case from > 0 && to > 0:
+		return fmt.Sprintf("v%d to v%d", from, to)
+	case from > 0 || to > 0: // a rotation that failed leads from one, and to none
+		return keyring.VersionLabel(max(from, to))
 	default:
 		return ""
 	}

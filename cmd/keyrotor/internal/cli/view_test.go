@@ -191,8 +191,8 @@ func TestEventRow(t *testing.T) {
 			"3|2026-03-01T12:00:00Z|rotation|k|v1 to v2|manual|a@b|",
 		},
 		{
-			history.Event{Seq: 4, Time: at, Type: history.RotationFailed, Key: "k", ErrorCode: "DENIED", Note: "n", Actor: "a@b"},
-			"4|2026-03-01T12:00:00Z|rotation_failed|k|-|-|a@b|error DENIED; n",
+			history.Event{Seq: 4, Time: at, Type: history.RotationFailed, Key: "k", PreviousVersion: 3, ErrorCode: "DENIED", Note: "n", Actor: "a@b"},
+			"4|2026-03-01T12:00:00Z|rotation_failed|k|v3|-|a@b|error DENIED; n",
 		},
 		{
 			history.Event{Seq: 5, Time: at, Type: history.Restored, Actor: "a@b"},
