@@ -31,6 +31,7 @@ func (a *app) historyList() *cobra.Command {
 	var (
 		q            history.Query
 		since, until moment
+		version      versionFlag
 	)
 	eventType, reason := newChoice("", typeNames()...), newChoice("", reasonNames()...)
 	cmd := &cobra.Command{
@@ -54,7 +55,10 @@ A REASON is one of
 			if q.Limit < 1 {
 				return misuse(cmd, "--limit is %d, which is less than 1", q.Limit)
 			}
-			q.Type, q.Reason = history.Type(eventType.value), reason.value
+			if err := checkFilters(cmd, since, until); err != nil {
+				return err
+			}
+			q.Version, q.Type, q.Reason = uint32(version), history.Type(eventType.value), reason.value
 			q.Since, q.Until = since.Time, until.Time
 			return a.withKeyrotor(cmd, func(ctx context.Context, kr *core.Keyrotor) error {
 				page, err := kr.History(ctx, q)
@@ -68,7 +72,7 @@ A REASON is one of
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&q.Key, "key", "", "events of this key (`NAME`)")
-	flags.Uint32Var(&q.Version, "version", 0, "events of this key version (`NUMBER`)")
+	flags.Var(&version, "version", "events of this key version")
 	flags.Var(&eventType, "type", "events of this `TYPE`")
 	flags.Var(&reason, "reason", "events with this `REASON`")
 	flags.StringVar(&q.Actor, "actor", "", "events by this actor (`USER@HOST`)")
@@ -93,10 +97,7 @@ func typeNames() []string {
 
 func reasonNames() []string {
 	var names []string
-	for _, r := range []keyring.Reason{
-		keyring.ReasonInitial, keyring.ReasonManual, keyring.ReasonEmergency, keyring.ReasonTimeExpired,
-		keyring.ReasonUsageLimit, keyring.ReasonScheduled, keyring.ReasonComposite,
-	} {
+	for _, r := range keyring.Reasons() {
 		names = append(names, string(r))
 	}
 	return names
@@ -232,6 +233,20 @@ func (m *moment) Set(s string) error {
 		return fmt.Errorf("it is a time like 2026-03-01T12:00:00Z, a day like 2026-03-01, or how long ago, like 36h or 7d")
 	}
 	m.Time = time.Now().Add(-ago)
+	return nil
+}
+
+// checkFilters refuses a time in which nothing can be, and an empty name: what comes of a
+// variable that a shell does not know asks for something, and not for everything.
+func checkFilters(cmd *cobra.Command, since, until moment) error {
+	for _, name := range []string{"key", "actor", "operation"} {
+		if f := cmd.Flags().Lookup(name); f != nil && f.Changed && f.Value.String() == "" {
+			return misuse(cmd, "--%s is empty: leave it out for all events", name)
+		}
+	}
+	if !since.IsZero() && !until.IsZero() && !since.Before(until.Time) {
+		return misuse(cmd, "--since %s is not before --until %s", since.String(), until.String())
+	}
 	return nil
 }
 

@@ -65,6 +65,9 @@ A TIME is what 'history list' takes.`,
 		Args:              takes(0, 0),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkFilters(cmd, since, until); err != nil {
+				return err
+			}
 			q.Since, q.Until = since.Time, until.Time
 			return a.withKeyrotor(cmd, func(ctx context.Context, kr *core.Keyrotor) error {
 				stats, err := kr.HistoryStats(ctx, q)

@@ -80,7 +80,7 @@ func (a *app) keyList() *cobra.Command {
 }
 
 func (a *app) keyShow() *cobra.Command {
-	var version uint32
+	var version versionFlag
 	cmd := &cobra.Command{
 		Use:   "show NAME",
 		Short: "Show a key, its versions and their wraps",
@@ -94,8 +94,8 @@ history that are about it, the newest first.`,
 		ValidArgsFunction: a.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withKeyrotor(cmd, func(ctx context.Context, kr *core.Keyrotor) error {
-				if cmd.Flags().Changed("version") {
-					info, err := kr.VersionInfo(ctx, args[0], version)
+				if version != 0 {
+					info, err := kr.VersionInfo(ctx, args[0], uint32(version))
 					if err != nil {
 						return err
 					}
@@ -109,7 +109,7 @@ history that are about it, the newest first.`,
 			})
 		},
 	}
-	cmd.Flags().Uint32Var(&version, "version", 0, "show this version (`NUMBER`)")
+	cmd.Flags().Var(&version, "version", "show this version")
 	completeFlag(cmd, "version", func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 		return unless(len(args) != 1, a.versionNames(cmd.Context(), args))
 	})

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -74,13 +75,38 @@ Versions are quarantined and destroyed by 'keyrotor key destroy'.`,
 	return cmd
 }
 
-// versionArg reads a version number, with or without the v of its label.
+// versionArg reads the number of a version.
 func versionArg(cmd *cobra.Command, text string) (uint32, error) {
+	var v versionFlag
+	if err := v.Set(text); err != nil {
+		return 0, misuse(cmd, "%q is no version; %s", text, err)
+	}
+	return uint32(v), nil
+}
+
+// versionFlag is the number of a version, which is given with or without the v that
+// tokens have before it. 0 is none.
+type versionFlag uint32
+
+// String implements pflag.Value.
+func (v *versionFlag) String() string {
+	if *v == 0 {
+		return ""
+	}
+	return strconv.FormatUint(uint64(*v), 10)
+}
+
+// Type implements pflag.Value.
+func (v *versionFlag) Type() string { return "NUMBER" }
+
+// Set implements pflag.Value.
+func (v *versionFlag) Set(text string) error {
 	n, err := strconv.ParseUint(strings.TrimPrefix(text, "v"), 10, 32)
 	if err != nil || n == 0 {
-		return 0, misuse(cmd, "%q is no version; it is a number from 1, e.g. 3 or v3", text)
+		return errors.New("it is a number from 1, e.g. 3 or v3")
 	}
-	return uint32(n), nil
+	*v = versionFlag(n)
+	return nil
 }
 
 func (a *app) stateSet(done engine.StateChanged) error {
