@@ -8,11 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jonboulle/clockwork"
 
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
@@ -41,13 +39,8 @@ const detailNames = "names"
 // accesses collects the accesses to sealed secret values. They are recorded together:
 // an access must not cost a transaction, and a crash loses what the last interval had.
 type accesses struct {
-	clock   clockwork.Clock
-	mu      sync.Mutex
+	batch
 	pending map[string]*accessTally // by key
-	timer   clockwork.Timer         // set while it runs
-	closed  bool
-	// recording is held by whoever writes.
-	recording gate
 }
 
 // accessTally is what came together for a key.
@@ -59,15 +52,21 @@ type accessTally struct {
 	operation string
 }
 
-func newAccesses(clock clockwork.Clock) accesses {
-	return accesses{clock: clock, pending: make(map[string]*accessTally), recording: newGate()}
+func newAccesses(e *Engine) *accesses {
+	return &accesses{
+		batch: batch{
+			clock: e.clock, interval: accessesInterval, timeout: accessesTimeout, writing: newGate(), write: e.recordAccesses,
+			failed: func(err error) { e.log.Error("accesses to sealed values are not on record yet", "error", err) },
+		},
+		pending: make(map[string]*accessTally),
+	}
 }
 
 // Accessed counts an access to a sealed secret value, by the key that it is under and
 // the value's name. It returns at once; what is counted reaches the history within a
 // minute, and at Close.
 func (e *Engine) Accessed(key, name string) {
-	a := &e.accesses
+	a := e.accesses
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	t := a.pending[key]
@@ -76,36 +75,16 @@ func (e *Engine) Accessed(key, name string) {
 		a.pending[key] = t
 	}
 	t.names[name]++
-	switch {
-	case a.closed: // a Close that is repeated takes it along
-	case a.timer == nil:
-		a.timer = a.clock.AfterFunc(accessesInterval, e.accessesDue)
-	case len(t.names) == maxAccessPending:
+	a.arm()
+	if len(t.names) == maxAccessPending && a.timer != nil {
 		a.timer.Reset(0)
-	}
-}
-
-// accessesDue records what came together.
-func (e *Engine) accessesDue() {
-	a := &e.accesses
-	a.mu.Lock()
-	a.timer = nil
-	a.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), accessesTimeout)
-	defer cancel()
-	if err := e.recordAccesses(ctx); err != nil {
-		e.log.Error("accesses to sealed values are not on record yet", "error", err)
 	}
 }
 
 // recordAccesses writes everything down. What cannot be written stays, and is tried
 // again after the next interval.
 func (e *Engine) recordAccesses(ctx context.Context) error {
-	a := &e.accesses
-	if err := a.recording.enter(ctx); err != nil {
-		return fmt.Errorf("record accesses: %w", err)
-	}
-	defer a.recording.leave()
+	a := e.accesses
 	a.mu.Lock()
 	pending := a.pending
 	a.pending = make(map[string]*accessTally)
@@ -121,7 +100,7 @@ func (e *Engine) recordAccesses(ctx context.Context) error {
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("record accesses to %d sealed values under key %q: %w", len(t.names), key, err))
-			a.restore(key, t, e.accessesDue)
+			a.restore(key, t)
 		}
 	}
 	return errors.Join(errs...)
@@ -147,7 +126,7 @@ func (t *accessTally) events(actor string) []history.Event {
 }
 
 // restore puts back what could not be written.
-func (a *accesses) restore(key string, t *accessTally, due func()) {
+func (a *accesses) restore(key string, t *accessTally) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if later := a.pending[key]; later != nil {
@@ -156,20 +135,5 @@ func (a *accesses) restore(key string, t *accessTally, due func()) {
 		}
 	}
 	a.pending[key] = t
-	if a.timer == nil && !a.closed {
-		a.timer = a.clock.AfterFunc(accessesInterval, due)
-	}
-}
-
-// closeAccesses records what is left.
-func (e *Engine) closeAccesses(ctx context.Context) error {
-	a := &e.accesses
-	a.mu.Lock()
-	a.closed = true
-	if a.timer != nil {
-		a.timer.Stop()
-		a.timer = nil
-	}
-	a.mu.Unlock()
-	return e.recordAccesses(ctx)
+	a.arm()
 }

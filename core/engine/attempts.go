@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
-
-	"github.com/jonboulle/clockwork"
 
 	"github.com/keyrotor/keyrotor/core/keyring"
 )
@@ -25,13 +22,8 @@ const (
 // that there were any. Those are recorded together, since somebody who tries in a
 // loop must not make the store write in one.
 type attempts struct {
-	clock   clockwork.Clock
-	mu      sync.Mutex
+	batch
 	tallies map[quarantine]*tally
-	timer   clockwork.Timer // set while it runs
-	closed  bool
-	// recording is held by whoever writes.
-	recording gate
 }
 
 // quarantine is one stay of a version in quarantine.
@@ -47,22 +39,31 @@ type tally struct {
 	recorded bool
 }
 
-func newAttempts(clock clockwork.Clock) attempts {
-	return attempts{clock: clock, tallies: make(map[quarantine]*tally), recording: newGate()}
+func newAttempts(e *Engine) *attempts {
+	return &attempts{
+		batch: batch{
+			clock: e.clock, interval: attemptsInterval, timeout: attemptTimeout, writing: newGate(), write: e.recordAttempts,
+			failed: func(err error) {
+				e.log.Error("refused decryptions of quarantined versions are not on record yet", "error", err)
+			},
+		},
+		tallies: make(map[quarantine]*tally),
+	}
 }
 
 // attempted counts a refused decryption. The error is about the record only.
 func (e *Engine) attempted(ctx context.Context, k *key, v *keyring.Version) error {
-	if e.attempts.add(quarantine{k.name, v.Number, v.StateChanged.UnixMicro()}, e.attemptsDue) {
+	if e.attempts.add(quarantine{k.name, v.Number, v.StateChanged.UnixMicro()}) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTimeout)
 	defer cancel()
-	return e.recordAttempts(ctx)
+	return e.attempts.record(ctx)
 }
 
-// add reports whether the record can wait until due is called.
-func (a *attempts) add(q quarantine, due func()) bool {
+// add reports whether the record can wait. It cannot after Close, when nobody records
+// what comes together.
+func (a *attempts) add(q quarantine) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	t := a.tallies[q]
@@ -74,38 +75,14 @@ func (a *attempts) add(q quarantine, due func()) bool {
 	if !t.recorded || a.closed {
 		return false
 	}
-	a.arm(due)
+	a.arm()
 	return true
-}
-
-// arm lets due be called in a while. The caller holds mu.
-func (a *attempts) arm(due func()) {
-	if a.timer == nil && !a.closed {
-		a.timer = a.clock.AfterFunc(attemptsInterval, due)
-	}
-}
-
-// attemptsDue records what came together.
-func (e *Engine) attemptsDue() {
-	a := &e.attempts
-	a.mu.Lock()
-	a.timer = nil
-	a.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout)
-	defer cancel()
-	if err := e.recordAttempts(ctx); err != nil {
-		e.log.Error("refused decryptions of quarantined versions are not on record yet", "error", err)
-	}
 }
 
 // recordAttempts writes every count down. What cannot be written stays, and is tried
 // again in a while.
 func (e *Engine) recordAttempts(ctx context.Context) error {
-	a := &e.attempts
-	if err := a.recording.enter(ctx); err != nil {
-		return fmt.Errorf("record the attempt: %w", err)
-	}
-	defer a.recording.leave()
+	a := e.attempts
 	var errs []error
 	for q, n := range a.pending() {
 		err := e.store.CountAttempts(ctx, q.key, q.version, n)
@@ -113,7 +90,7 @@ func (e *Engine) recordAttempts(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("record %d attempts to decrypt with version %d of key %q: %w", n, q.version, q.key, err))
 			n = 0
 		}
-		a.wrote(q, n, e.attemptsDue)
+		a.wrote(q, n)
 	}
 	return errors.Join(errs...)
 }
@@ -132,27 +109,13 @@ func (a *attempts) pending() map[quarantine]uint64 {
 }
 
 // wrote books n attempts as written.
-func (a *attempts) wrote(q quarantine, n uint64, due func()) {
+func (a *attempts) wrote(q quarantine, n uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	t := a.tallies[q]
 	t.pending -= n
 	t.recorded = t.recorded || n > 0
 	if t.pending > 0 {
-		a.arm(due)
+		a.arm()
 	}
-}
-
-// close records what is left. Attempts that are still under way are recorded one by
-// one from here on.
-func (e *Engine) closeAttempts(ctx context.Context) error {
-	a := &e.attempts
-	a.mu.Lock()
-	a.closed = true
-	if a.timer != nil {
-		a.timer.Stop()
-		a.timer = nil
-	}
-	a.mu.Unlock()
-	return e.recordAttempts(ctx)
 }

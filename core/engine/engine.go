@@ -91,8 +91,8 @@ type Engine struct {
 	adding   sync.Mutex
 	misses   misses
 	poller   poller
-	attempts attempts
-	accesses accesses
+	attempts *attempts
+	accesses *accesses
 	monitor  *monitor
 	// closing is held by Close; undropped are the keys whose leases it still owes.
 	closing   sync.Mutex
@@ -139,11 +139,10 @@ func New(c Config) (*Engine, error) {
 		store: c.Store, manager: c.KeyManager, log: c.Log, clock: c.Clock, leaseTTL: c.LeaseTTL, budget: c.Budget,
 		maxUses: c.MaxUses, onUses: c.OnUses, coming: c.Rotating, tampered: newTamperings(c.OnTampered),
 		owner:      rotation.CurrentOwner().String(),
-		attempts:   newAttempts(c.Clock),
-		accesses:   newAccesses(c.Clock),
 		misses:     misses{clock: c.Clock},
 		plaintexts: sync.Pool{New: func() any { return new([]byte) }},
 	}
+	e.attempts, e.accesses = newAttempts(e), newAccesses(e)
 	e.keys.Store(&keyTable{})
 	e.life, e.end = context.WithCancel(context.Background())
 	e.monitor = newMonitor(e)
@@ -183,7 +182,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	for name, k := range e.undropped {
 		go func() { done <- dropped{name, e.dropAll(ctx, k)} }()
 	}
-	errs := []error{e.closeAttempts(ctx), e.closeAccesses(ctx), e.monitor.recorder.flush(ctx)}
+	errs := []error{e.attempts.close(ctx), e.accesses.close(ctx), e.monitor.recorder.flush(ctx)}
 	for range len(e.undropped) {
 		d := <-done
 		if errs = append(errs, d.err); d.err == nil {
