@@ -64,11 +64,15 @@ func newAccesses(e *Engine) *accesses {
 
 // Accessed counts an access to a sealed secret value, by the key that it is under and
 // the value's name. It returns at once; what is counted reaches the history within a
-// minute, and at Close.
-func (e *Engine) Accessed(key, name string) {
+// minute, and at Close. ErrClosed if nobody would record it any more: then the value is
+// not to be shown.
+func (e *Engine) Accessed(key, name string) error {
 	a := e.accesses
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.closed {
+		return ErrClosed
+	}
 	t := a.pending[key]
 	if t == nil {
 		t = &accessTally{since: a.clock.Now(), names: make(map[string]uint64), operation: uuid.NewString()}
@@ -76,9 +80,10 @@ func (e *Engine) Accessed(key, name string) {
 	}
 	t.names[name]++
 	a.arm()
-	if len(t.names) == maxAccessPending && a.timer != nil {
+	if len(t.names) == maxAccessPending {
 		a.timer.Reset(0)
 	}
+	return nil
 }
 
 // recordAccesses writes everything down. What cannot be written stays, and is tried

@@ -39,6 +39,13 @@ func (b *bench) accessEvents(t *testing.T) []string {
 	return told
 }
 
+func accessed(t *testing.T, e *engine.Engine, key, name string) {
+	t.Helper()
+	if err := e.Accessed(key, name); err != nil {
+		t.Errorf("Accessed(%q, %q): %v", key, name, err)
+	}
+}
+
 func (b *bench) wantAccesses(t *testing.T, want ...string) {
 	t.Helper()
 	if got := b.accessEvents(t); !slices.Equal(got, want) {
@@ -54,12 +61,12 @@ func TestAccesses(t *testing.T) {
 		create(t, e, "payments", 0)
 		create(t, e, "orders", 0)
 		for range 3 {
-			e.Accessed("payments", "DB_PASSWORD")
+			accessed(t, e, "payments", "DB_PASSWORD")
 		}
-		e.Accessed("payments", "API_KEY")
+		accessed(t, e, "payments", "API_KEY")
 		pass(59 * time.Second)
 		b.wantAccesses(t)
-		e.Accessed("orders", "DB_PASSWORD")
+		accessed(t, e, "orders", "DB_PASSWORD")
 		pass(time.Second)
 		synctest.Wait()
 		first := b.accessEvents(t)
@@ -67,7 +74,7 @@ func TestAccesses(t *testing.T) {
 		if want := []string{"orders 1 DB_PASSWORD=1", "payments 4 API_KEY=1,DB_PASSWORD=3"}; !slices.Equal(first, want) {
 			t.Errorf("on record are %q, want %q", first, want)
 		}
-		e.Accessed("payments", "API_KEY")
+		accessed(t, e, "payments", "API_KEY")
 		if err := e.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -85,7 +92,7 @@ func TestAccessesOfManyNames(t *testing.T) {
 		e := b.engine(t)
 		create(t, e, "payments", 0)
 		for i := range 1000 {
-			e.Accessed("payments", fmt.Sprintf("%0128d", i)) // the longest that a name is
+			accessed(t, e, "payments", fmt.Sprintf("%0128d", i)) // the longest that a name is
 		}
 		pass(time.Millisecond)
 		synctest.Wait()
@@ -132,18 +139,21 @@ func TestAccessesAgain(t *testing.T) {
 		s.refuse.Store(true)
 		s.during = func() {
 			s.during = nil
-			e.Accessed("payments", "A") // comes while the first is written
+			accessed(t, e, "payments", "A") // comes while the first is written
 		}
-		e.Accessed("payments", "A")
-		e.Accessed("nobody", "A")
+		accessed(t, e, "payments", "A")
+		accessed(t, e, "nobody", "A")
 		pass(time.Minute)
 		synctest.Wait()
-		e.Accessed("payments", "B")
-		e.Accessed("payments", "A")
+		accessed(t, e, "payments", "B")
+		accessed(t, e, "payments", "A")
 		if err := e.Close(t.Context()); !errors.Is(err, errRefused) {
 			t.Errorf("Close of a store that refuses: %v", err)
 		}
 		b.wantAccesses(t)
+		if err := e.Accessed("payments", "C"); !errors.Is(err, engine.ErrClosed) {
+			t.Errorf("an access after Close: %v", err)
+		}
 		s.refuse.Store(false)
 		if err := e.Close(t.Context()); err != nil {
 			t.Errorf("Close again: %v", err)
@@ -160,7 +170,7 @@ func TestAccessesByThemselves(t *testing.T) {
 		s := &refusing{Store: b.store}
 		e := b.engineOn(t, s, map[string]*faults.KeyManager{"p": b.km})
 		create(t, e, "payments", 0)
-		e.Accessed("payments", "A")
+		accessed(t, e, "payments", "A")
 		s.refuse.Store(true)
 		pass(time.Minute)
 		synctest.Wait()

@@ -124,10 +124,11 @@ func (s *state) open(ctx context.Context) ([]byte, error) {
 	return own(plaintext), nil
 }
 
-func (s *state) accessed() {
-	if s.handling == Sealed {
-		s.cipher.Accessed(s.key, s.name())
+func (s *state) accessed() error {
+	if s.handling != Sealed {
+		return nil
 	}
+	return s.cipher.Accessed(s.key, s.name())
 }
 
 func (s *state) token(ctx context.Context) ([]byte, error) {
@@ -169,8 +170,11 @@ func equal(ctx context.Context, a, b *state) (bool, error) {
 		return false, named(b.name(), err)
 	}
 	defer clear(y)
-	a.accessed()
-	b.accessed()
+	for _, s := range []*state{a, b} {
+		if err := s.accessed(); err != nil {
+			return false, named(s.name(), err)
+		}
+	}
 	return subtle.ConstantTimeCompare(x, y) == 1, nil
 }
 

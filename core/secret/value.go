@@ -53,8 +53,9 @@ type Cipher interface {
 	Identify(ctx context.Context, ciphertext []byte) (key string, version uint32, err error)
 	// Text answers a ciphertext of either form as a token.
 	Text(ctx context.Context, ciphertext []byte) ([]byte, error)
-	// Accessed hears of each access to a sealed value. It returns at once.
-	Accessed(key, name string)
+	// Accessed hears of each access to a sealed value before that is shown, which an error
+	// prevents. It returns at once.
+	Accessed(key, name string) error
 }
 
 // Options say what a value is called and how it is held.
@@ -191,7 +192,10 @@ func (v Value[T]) Get(ctx context.Context) (T, error) {
 // it becomes zeros; strings.Clone and bytes.Clone take a copy, which is then nobody's to
 // wipe. Of any other T only the encoding is wiped.
 //
-// An access to a sealed value is recorded before f is called.
+// An access to a sealed value is counted before f is called, and reaches the history
+// within a minute, or when the engine is closed. If that happened since the value was
+// opened, f is not called and the error is engine.ErrClosed: what nobody would record is
+// not shown.
 func (v Value[T]) Use(ctx context.Context, f func(T) error) error {
 	s := v.held()
 	if s == nil {
@@ -206,7 +210,9 @@ func (v Value[T]) Use(ctx context.Context, f func(T) error) error {
 	if err != nil {
 		return named(s.name(), err)
 	}
-	s.accessed()
+	if err := s.accessed(); err != nil {
+		return named(s.name(), err)
+	}
 	return f(secret)
 }
 

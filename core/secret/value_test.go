@@ -2,6 +2,7 @@ package secret_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"math"
 	"reflect"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyrotor/keyrotor/core/engine"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/secret"
 )
@@ -171,6 +173,40 @@ func TestAccessesOfSealed(t *testing.T) {
 	}
 	if n, others := k.accessesTo("payments/DB"), k.accessesTo("payments/OPEN"); n != 2 || others != 0 {
 		t.Errorf("%d accesses to the sealed value and %d to the other, want 2 and 0", n, others)
+	}
+}
+
+// closing is an engine that somebody closes just after it decrypted.
+type closing struct{ *engine.Engine }
+
+func (c closing) AppendDecrypt(ctx context.Context, dst, ciphertext, aad []byte) ([]byte, error) {
+	plaintext, err := c.Engine.AppendDecrypt(ctx, dst, ciphertext, aad)
+	return plaintext, errors.Join(err, c.Close(ctx))
+}
+
+// TestUseWhileClosed: what nobody would record is not shown.
+func TestUseWhileClosed(t *testing.T) {
+	for name, access := range map[string]func(v secret.Value[string]) error{
+		"Use": func(v secret.Value[string]) error {
+			return v.Use(t.Context(), func(s string) error {
+				t.Errorf("%q is shown", s)
+				return nil
+			})
+		},
+		"Equal": func(v secret.Value[string]) error {
+			mask := value(t, nil, "s3cret", secret.Options{Name: "OPEN", Handling: secret.Mask})
+			same, err := mask.Equal(t.Context(), v)
+			if same {
+				t.Error("they are told to be equal")
+			}
+			return err
+		},
+	} {
+		c := closing{newKeys(t).Engine}
+		v := value(t, c, "s3cret", secret.Options{Name: "DB", Key: "payments", Handling: secret.Sealed})
+		if err := access(v); !errors.Is(err, engine.ErrClosed) || !strings.Contains(err.Error(), `"DB"`) {
+			t.Errorf("%s: %v, want ErrClosed", name, err)
+		}
 	}
 }
 

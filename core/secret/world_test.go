@@ -57,10 +57,11 @@ func newKeys(t testing.TB) *keys {
 	return &keys{Engine: e, accesses: make(map[string]int)}
 }
 
-func (k *keys) Accessed(key, name string) {
+func (k *keys) Accessed(key, name string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.accesses[key+"/"+name]++
+	return k.Engine.Accessed(key, name)
 }
 
 func (k *keys) accessesTo(name string) int {
