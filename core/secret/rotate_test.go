@@ -233,6 +233,27 @@ func TestRotatePinned(t *testing.T) {
 	}
 }
 
+// TestRotatePointers: a pointer to a value is one, too, and a nil pointer is nothing.
+func TestRotatePointers(t *testing.T) {
+	k := newKeys(t)
+	v := value(t, k, "x", secret.Options{Name: "A", Key: "payments"})
+	k.rotate(t, "payments")
+	var none *secret.Value[string]
+	report, err := secret.Rotate(t.Context(), k, []secret.Rotatable{none, &v, nil, new(secret.Value[int])}, secret.RotateOptions{})
+	if err != nil || report.Changed != 1 || report.Failed != 3 {
+		t.Fatalf("%+v, %v", report.Counts, err)
+	}
+	for i, out := range report.All() {
+		if i == 1 {
+			if out != (secret.Outcome{Name: "A", Key: "payments", From: 1, To: 2}) {
+				t.Errorf("the pointer: %+v", out)
+			}
+		} else if out != (secret.Outcome{Err: secret.ErrEmpty}) {
+			t.Errorf("%d, which is nothing: %+v", i, out)
+		}
+	}
+}
+
 // TestRotateCanceled: what was not reached is as it was, and the report says so.
 func TestRotateCanceled(t *testing.T) {
 	k := newKeys(t)
