@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -35,7 +37,8 @@ type RotateOptions struct {
 	Batch int
 	// Versions pins keys to the versions that their values are to end under. A value
 	// whose key has another primary, then or from some moment on, fails with ErrPinned.
-	// The values of other keys go to whatever the primary is, and the report says which.
+	// The values of other keys go to whatever the primary is, and the report says which. A
+	// key that no value is under is most likely misspelled: Rotate refuses it.
 	Versions map[string]uint32
 	// Progress, if set, is called after each batch, by one worker at a time.
 	Progress func(Progress)
@@ -51,11 +54,15 @@ type Progress struct {
 // Rotate re-encrypts values to the primary versions of their keys, several at a time, by
 // way of c. A value that fails is as it was, and stops no other. Values may be read all
 // the while. The error is the context's; then the report says what was done until then.
+// Options that are refused change nothing.
 //
 // It records nothing; core.Keyrotor.RotateSecureValues does.
 func Rotate(ctx context.Context, c Cipher, values []Rotatable, o RotateOptions) (Report, error) {
 	if o.Workers < 0 || o.Batch < 0 {
 		return Report{}, fmt.Errorf("secret: %d workers and batches of %d: use 1 or more, or 0 for the default", o.Workers, o.Batch)
+	}
+	if keys := strayPins(values, o.Versions); len(keys) > 0 {
+		return Report{}, fmt.Errorf("secret: Versions pins the keys %q, and none of the %d values is under them: leave out or correct these", keys, len(values))
 	}
 	if o.Workers == 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
@@ -81,6 +88,20 @@ func Rotate(ctx context.Context, c Cipher, values []Rotatable, o RotateOptions) 
 		return report, fmt.Errorf("rotate secret values: %d of %d were not reached: %w", report.Untouched, len(values), context.Cause(ctx))
 	}
 	return report, nil
+}
+
+// strayPins answers the pinned keys that no value is under.
+func strayPins(values []Rotatable, pins map[string]uint32) []string {
+	left := maps.Clone(pins)
+	for _, v := range values {
+		if len(left) == 0 { // which is soon: values are many, and keys are few
+			break
+		}
+		if s := stateOf(v); s != nil {
+			delete(left, s.key)
+		}
+	}
+	return slices.Sorted(maps.Keys(left))
 }
 
 // untouchedError marks what was not reached.

@@ -233,6 +233,22 @@ func TestRotatePinned(t *testing.T) {
 	}
 }
 
+// TestRotateStrayPin: a pin of a key that no value is under is refused, and changes nothing.
+func TestRotateStrayPin(t *testing.T) {
+	k := newKeys(t)
+	v := value(t, k, "x", secret.Options{Name: "A", Key: "payments"})
+	mask := value(t, k, "y", secret.Options{Name: "B", Handling: secret.Mask})
+	k.rotate(t, "payments")
+	calls := 0
+	k.before = func([]byte) error { calls++; return nil }
+	report, err := secret.Rotate(t.Context(), k, []secret.Rotatable{mask, v, nil}, secret.RotateOptions{
+		Versions: map[string]uint32{"payments": 2, "paymets": 2, "orders": 1},
+	})
+	if err == nil || !strings.Contains(err.Error(), `["orders" "paymets"]`) || calls != 0 || report.Counts != (secret.Counts{}) {
+		t.Errorf("%+v, %v, after %d calls", report.Counts, err, calls)
+	}
+}
+
 // TestRotatePointers: a pointer to a value is one, too, and a nil pointer is nothing.
 func TestRotatePointers(t *testing.T) {
 	k := newKeys(t)
