@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keyrotor/keyrotor/core/config"
+	"github.com/keyrotor/keyrotor/core/engine"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/policy"
 	"github.com/keyrotor/keyrotor/core/scheduler"
@@ -54,10 +55,14 @@ func (kr *Keyrotor) ScheduleKeyRotation(ctx context.Context, key string, s Sched
 			return err
 		}
 	}
-	if err := kr.Scheduler.Start(); err != nil && !errors.Is(err, scheduler.ErrRunning) {
+	switch err := kr.Scheduler.Start(); {
+	case errors.Is(err, scheduler.ErrRunning):
+		return nil
+	case errors.Is(err, scheduler.ErrClosed): // since the policies were made
+		return engine.ErrClosed
+	default:
 		return err
 	}
-	return nil
 }
 
 // ofCalls are the policies that a call before may have added: all of these names but for

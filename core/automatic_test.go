@@ -141,6 +141,9 @@ func TestScheduleClosed(t *testing.T) {
 			t.Errorf("key %q: %v, want ErrClosed", key, err)
 		}
 	}
+	if err := kr.Scheduler.Start(); !errors.Is(err, scheduler.ErrClosed) {
+		t.Errorf("Start: %v, want ErrClosed", err)
+	}
 	if kr.Scheduler.Alive() == nil {
 		t.Error("the scheduler runs")
 	}

@@ -302,7 +302,7 @@ func (kr *Keyrotor) Close() error {
 	var errs []error
 	if kr.Scheduler != nil {
 		stop, cancel := context.WithTimeout(ctx, closeTimeout/2)
-		errs = append(errs, kr.Scheduler.Stop(stop))
+		errs = append(errs, kr.Scheduler.Close(stop))
 		cancel()
 	}
 	if kr.Notifier != nil { // what is cut off is sent again by whoever delivers next

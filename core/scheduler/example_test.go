@@ -85,7 +85,7 @@ func ExampleScheduler() {
 	}
 	o := <-outcomes
 	fmt.Println(o.Key, "version", o.New, "by", o.Due.Policy, "for", o.Due.Slot)
-	fmt.Println(s.Stop(ctx))
+	fmt.Println(s.Close(ctx))
 	// Output:
 	// payments version 2 by before_audit for audit-2026
 	// <nil>

@@ -154,12 +154,38 @@ func TestStop(t *testing.T) {
 		time.Sleep(time.Second)
 		go func() {
 			time.Sleep(5 * time.Second)
+			if err := p.Start(); !errors.Is(err, scheduler.ErrRunning) {
+				t.Errorf("Start during Stop: %v", err)
+			}
 			close(release)
 		}()
 		if err := p.Stop(t.Context()); err != nil {
 			t.Error(err)
 		}
 		b.wantRotations("payments", time.Hour+8*time.Second)
+	})
+}
+
+// TestClose: a scheduler that is closed stays so, whether it ran or not.
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		running, idle := b.process(), b.process()
+		running.start(b)
+		time.Sleep(time.Second)
+		for _, p := range []process{running, idle} {
+			for range 2 {
+				if err := p.Close(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := p.Start(); !errors.Is(err, scheduler.ErrClosed) || p.Status().Running {
+				t.Errorf("Start after Close: %v, status %+v", err, p.Status())
+			}
+		}
+		if known, err := b.store.Schedulers(t.Context()); err != nil || len(known) != 0 {
+			t.Errorf("schedulers %+v, %v", known, err)
+		}
 	})
 }
 

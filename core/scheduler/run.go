@@ -22,12 +22,16 @@ type run struct {
 }
 
 // Start begins to check: every key at once, then each when it is due, and every key
-// again at each interval. ErrRunning if it was started before. A scheduler that was
-// stopped may be started again.
+// again at each interval. ErrRunning if it was started before and no Stop has returned
+// since: one that is under way still waits for rotations. A scheduler that was stopped may
+// be started again; ErrClosed if it was closed.
 func (s *Scheduler) Start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.running != nil {
+	switch {
+	case s.closed:
+		return ErrClosed
+	case s.running != nil:
 		return ErrRunning
 	}
 	checks, cancel := context.WithCancel(context.Background())
@@ -76,6 +80,14 @@ func (s *Scheduler) Stop(ctx context.Context) error {
 	}
 	s.status.stop()
 	return s.Store.RemoveScheduler(context.WithoutCancel(ctx), s.Owner)
+}
+
+// Close is Stop for good. It may be called again, if Stop failed.
+func (s *Scheduler) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	return s.Stop(ctx)
 }
 
 func (s *Scheduler) loop(ctx context.Context, r *run) {

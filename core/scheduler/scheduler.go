@@ -34,6 +34,8 @@ var (
 	ErrPolicyExists = errors.New("there is a policy of that name")
 	// ErrRunning: the scheduler was started before.
 	ErrRunning = errors.New("the scheduler runs already")
+	// ErrClosed: the scheduler was closed.
+	ErrClosed = errors.New("the scheduler is closed")
 )
 
 // Rotation is what a scheduler asks for: a key, and the occasion.
@@ -102,6 +104,7 @@ type Scheduler struct {
 	groups   map[string]chan struct{} // places to rotate in, by the key managers needed
 	rotating map[string]bool
 	running  *run
+	closed   bool
 }
 
 // policyOf is one policy of one key.
