@@ -169,7 +169,7 @@ func (kr *Keyrotor) setUp(ctx context.Context, s KeySetup) (store.Key, uint32, e
 	if err != nil {
 		return store.Key{}, 0, err
 	}
-	i.Label, i.From = s.NewLabel, key.Primary
+	i.Label, i.Number = s.NewLabel, key.NextVersion()
 	result, err := kr.ImportVersion(ctx, s.Key, i, keyring.ReasonManual, s.Note)
 	return result.Key, result.Primary, err
 }

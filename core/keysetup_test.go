@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/keyrotor/keyrotor/core"
+	"github.com/keyrotor/keyrotor/core/engine"
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/rotation"
@@ -229,6 +230,43 @@ func TestSetupAtOnce(t *testing.T) {
 	}
 	if got := eventsOf(t, open(t, path), "payments"); len(got) < 3 || !slices.Equal(got[len(got)-1:], setUpEvents[2:]) || strings.Count(strings.Join(got, "\n"), "rotation v") != 1 {
 		t.Errorf("history %q", got)
+	}
+}
+
+// TestSetupAtOnceWithoutPrimary: version 1 is there and suspended, so that no primary tells
+// those who complete the setup that one of them was faster.
+func TestSetupAtOnceWithoutPrimary(t *testing.T) {
+	path := initDir(t, core.InitOptions{})
+	first := open(t, path)
+	if _, err := first.ImportKey(t.Context(), "payments", engine.Imported{Root: givenRoot(1)}, core.KeyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.SetState(t.Context(), "payments", 1, keyring.Suspended, ""); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	made := make(chan uint32, 10)
+	for range 3 {
+		kr := open(t, path)
+		wg.Go(func() {
+			s := core.KeySetup{Key: "payments", Old: core.MasterKey(givenRoot(1)), New: core.Passphrase(secret.FromString("staple battery horse correct"))}
+			result, err := kr.SetupKeyRotation(t.Context(), s)
+			if err != nil || result.Key.Primary != 2 || len(result.Key.Versions) != 2 {
+				t.Errorf("primary %d of %d versions, %v", result.Key.Primary, len(result.Key.Versions), err)
+			}
+			for _, v := range result.Made {
+				made <- v
+			}
+		})
+	}
+	wg.Wait()
+	close(made)
+	var numbers []uint32
+	for v := range made {
+		numbers = append(numbers, v)
+	}
+	if !slices.Equal(numbers, []uint32{2}) {
+		t.Errorf("made were the versions %v", numbers)
 	}
 }
 

@@ -17,9 +17,9 @@ type Imported struct {
 	KDF *keyring.KDF
 	// Label of the version; "vN" if it is empty.
 	Label string
-	// From, if set, is the primary that a new version is to follow: rotation.ErrRotated
-	// if it is another by then.
-	From uint32
+	// Number, if set, is the one that a new version is to have: rotation.ErrRotated if
+	// there is one of it by then.
+	Number uint32
 }
 
 // details say in the creation event where a version comes from. The names are
@@ -58,14 +58,7 @@ func (e *Engine) ImportVersion(ctx context.Context, name string, i Imported, rea
 	if err := i.Root.Check(); err != nil {
 		return rotation.Result{}, err
 	}
-	stored, err := e.Describe(ctx, name)
-	if err != nil {
-		return rotation.Result{}, err
-	}
-	if err := stored.CheckNew(e.store.ID(), i.Root); err != nil {
-		return rotation.Result{}, err
-	}
-	return e.rotator.Rotate(ctx, rotation.Request{
-		Key: name, Reason: reason, Note: note, Root: i.Root, Details: i.details(), Label: i.Label, From: i.From,
+	return e.rotate(ctx, rotation.Request{
+		Key: name, Reason: reason, Note: note, Root: i.Root, Details: i.details(), Label: i.Label, Number: i.Number,
 	})
 }

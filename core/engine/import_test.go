@@ -15,6 +15,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/secret"
 	"github.com/keyrotor/keyrotor/core/store"
+	"github.com/keyrotor/keyrotor/testing/faults"
 )
 
 const (
@@ -194,7 +195,7 @@ func TestImportShowsNoRoot(t *testing.T) {
 }
 
 // TestImportWithLabel: a label is refused before the key manager is asked, and a version
-// that was to follow another primary is not made.
+// that was to have another number is not made.
 func TestImportWithLabel(t *testing.T) {
 	b := newBench(t)
 	e := b.engine(t)
@@ -215,10 +216,10 @@ func TestImportWithLabel(t *testing.T) {
 		change func(*engine.Imported)
 		want   error
 	}{
-		"taken":         {func(i *engine.Imported) { i.Label = "2025" }, keyring.ErrLabel},
-		"of another":    {func(i *engine.Imported) { i.Label = "v7" }, keyring.ErrLabel},
-		"two lines":     {func(i *engine.Imported) { i.Label = "a\nb" }, keyring.ErrLabel},
-		"other primary": {func(i *engine.Imported) { i.From = 7 }, rotation.ErrRotated},
+		"taken":        {func(i *engine.Imported) { i.Label = "2025" }, keyring.ErrLabel},
+		"of another":   {func(i *engine.Imported) { i.Label = "v7" }, keyring.ErrLabel},
+		"two lines":    {func(i *engine.Imported) { i.Label = "a\nb" }, keyring.ErrLabel},
+		"other number": {func(i *engine.Imported) { i.Number = 3 }, rotation.ErrRotated},
 	} {
 		i := imported(t, newRoot)
 		c.change(&i)
@@ -231,9 +232,66 @@ func TestImportWithLabel(t *testing.T) {
 		t.Errorf("%d events", len(events))
 	}
 	second := imported(t, newRoot)
-	second.Label, second.From = "2026", 1
+	second.Label, second.Number = "2026", 2
 	result, err := e.ImportVersion(t.Context(), "payments", second, keyring.ReasonManual, "")
 	if err != nil || result.Key.Versions[1].Label != "2026" || result.Primary != 2 {
 		t.Errorf("%+v, %v", result, err)
+	}
+}
+
+// meanwhile is a store that tells before a key is read or claimed.
+type meanwhile struct {
+	store.Store
+	before func(claim bool)
+}
+
+func (m *meanwhile) Key(ctx context.Context, name string) (store.Key, error) {
+	m.before(false)
+	return m.Store.Key(ctx, name)
+}
+
+func (m *meanwhile) Begin(ctx context.Context, c store.Claim) (store.Intent, error) {
+	m.before(true)
+	return m.Store.Begin(ctx, c)
+}
+
+// TestImportMeanwhile: another process imports the same root at any moment before the key
+// is claimed, and no primary tells. The root is imported once.
+func TestImportMeanwhile(t *testing.T) {
+	for name, number := range map[string]uint32{"any number": 0, "version 2": 2} {
+		for at, last := 0, 1; at <= last; at++ {
+			b := newBench(t)
+			e := b.engine(t)
+			if _, err := e.ImportKey(t.Context(), "payments", imported(t, oldRoot), keyring.Settings{WrapWith: []string{"p"}}, ""); err != nil {
+				t.Fatal(err)
+			}
+			setState(t, e, 1, keyring.Suspended)
+			moments, claimed := 0, false
+			s := &meanwhile{Store: b.openStore(t), before: func(claim bool) {
+				if claimed {
+					return
+				}
+				moments++
+				if claimed = claim; claim {
+					last = moments - 1
+				}
+				if moments-1 != at {
+					return
+				}
+				if _, err := e.ImportVersion(t.Context(), "payments", imported(t, newRoot), keyring.ReasonManual, ""); err != nil {
+					t.Errorf("%s, at moment %d: the other import: %v", name, at, err)
+				}
+				setState(t, e, 2, keyring.Suspended)
+			}}
+			i := imported(t, newRoot)
+			i.Number = number
+			_, err := b.engineOn(t, s, map[string]*faults.KeyManager{"p": b.km}).ImportVersion(t.Context(), "payments", i, keyring.ReasonManual, "")
+			if !errors.Is(err, rotation.ErrRotated) && (number != 0 || !errors.Is(err, keyring.ErrWeak)) {
+				t.Errorf("%s, at moment %d: %v", name, at, err)
+			}
+			if key, err := e.Describe(t.Context(), "payments"); err != nil || len(key.Versions) != 2 {
+				t.Errorf("%s, at moment %d: %d versions, %v", name, at, len(key.Versions), err)
+			}
+		}
 	}
 }

@@ -91,8 +91,9 @@ func (op *operation) recheck(ctx context.Context) error {
 		return nil
 	case op.kind == "create" && err == nil:
 		err = fmt.Errorf("%w: %q", store.ErrKeyExists, op.Key)
-	case err == nil && now.Primary != op.record.Primary:
-		err = fmt.Errorf("%w: key %q went from version %d to %d", ErrRotated, op.Key, op.record.Primary, now.Primary)
+	case err == nil && (now.Primary != op.record.Primary || now.NextVersion() != op.record.NextVersion()):
+		// Without a primary, the versions alone tell.
+		err = fmt.Errorf("%w: key %q went from version %d to %d of %d", ErrRotated, op.Key, op.record.Primary, now.Primary, now.NextVersion()-1)
 	case err == nil:
 		op.record = now.Record
 		if err = op.checkDone(ctx); err == nil {

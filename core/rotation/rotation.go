@@ -112,7 +112,8 @@ type Request struct {
 	Reason keyring.Reason
 	Note   string
 	// Root is used for the version instead of a new one: an import. It is wiped when
-	// the call ends. The zero Root has one drawn.
+	// the call ends; keyring.ErrWeak if a version of the key has it. The zero Root has one
+	// drawn.
 	Root keyring.Root
 	// Details stand in the creation event beside what is always there.
 	Details map[string]string
@@ -132,6 +133,9 @@ type Request struct {
 	// From, if set, is the primary that the request is about: ErrRotated if it is
 	// another by now.
 	From uint32
+	// Number, if set, is the one that the new version is to have, primary or none:
+	// ErrRotated if there is one of it by now.
+	Number uint32
 }
 
 // scheduled reports whether a policy asks.
@@ -158,6 +162,17 @@ func (req Request) checkNumber(above uint32) error {
 		return nil
 	}
 	return fmt.Errorf("key %q: no version number is left above %d: create another key, and re-encrypt to it", req.Key, above)
+}
+
+// checkMoved answers ErrRotated if the key is not the one that the request is about.
+func (req Request) checkMoved(rec *keyring.Record) error {
+	switch {
+	case req.From != 0 && rec.Primary != req.From:
+		return fmt.Errorf("%w: key %q went from version %d to %d", ErrRotated, req.Key, req.From, rec.Primary)
+	case req.Number != 0 && rec.NextVersion() != req.Number:
+		return fmt.Errorf("%w: key %q has a version %d, and %d is its next", ErrRotated, req.Key, req.Number, rec.NextVersion())
+	}
+	return nil
 }
 
 // Result is a finished rotation.
@@ -230,8 +245,13 @@ func (r *Rotator) Rotate(ctx context.Context, req Request) (Result, error) {
 	if err := req.checkNumber(before.NextVersion() - 1); err != nil {
 		return Result{}, err
 	}
-	if req.From != 0 && before.Primary != req.From {
-		return Result{}, fmt.Errorf("%w: key %q went from version %d to %d", ErrRotated, req.Key, req.From, before.Primary)
+	if err := req.checkMoved(&before.Record); err != nil {
+		return Result{}, err
+	}
+	if req.Root.Len() > 0 {
+		if err := before.CheckNew(r.Store.ID(), req.Root); err != nil {
+			return Result{}, err
+		}
 	}
 	if !req.Recovery {
 		if err := CheckRestored(ctx, r.Store, &before.Record); err != nil {
