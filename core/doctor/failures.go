@@ -23,7 +23,8 @@ type EventReader interface {
 }
 
 // Errors looks through the history of the last days: which rotations failed and have not
-// succeeded since, and which key managers failed and have not recovered.
+// succeeded since, and which key managers failed and have not recovered. An outage may have
+// begun before: retention leaves the event in place until there is that of its end.
 func Errors(ctx context.Context, r EventReader, now time.Time) []Finding {
 	since := now.Add(-recent)
 	failed, err := events(ctx, r, history.RotationFailed, since)
@@ -35,15 +36,15 @@ func Errors(ctx context.Context, r EventReader, now time.Time) []Finding {
 		return []Finding{rotationErrors.fail("", err.Error(), restore)}
 	}
 	findings := rotationFailures(failed, rotated)
-	degraded, err := events(ctx, r, history.Degraded, since)
+	degraded, err := events(ctx, r, history.Degraded, time.Time{})
 	if err != nil {
 		return append(findings, rotationOutages.fail("", err.Error(), restore))
 	}
-	recovered, err := events(ctx, r, history.Recovered, since)
+	recovered, err := events(ctx, r, history.Recovered, time.Time{})
 	if err != nil {
 		return append(findings, rotationOutages.fail("", err.Error(), restore))
 	}
-	return append(findings, outages(degraded, recovered)...)
+	return append(findings, outages(degraded, recovered, since)...)
 }
 
 // events answers those of a type, newest first. One of a newer build is passed over: the
@@ -144,8 +145,9 @@ func remedy(key, code string) string {
 }
 
 // outages tells of key managers that failed a process, and have not recovered for it. One
-// whose process is gone is over.
-func outages(degraded, recovered []history.Event) []Finding {
+// whose process is gone is over. Of one that began before since it is only known whether it
+// lasts if its process runs here: on another machine that may have been killed long ago.
+func outages(degraded, recovered []history.Event, since time.Time) []Finding {
 	over := make(map[string]bool)
 	for _, e := range recovered {
 		over[e.Operation] = true
@@ -153,8 +155,12 @@ func outages(degraded, recovered []history.Event) []Finding {
 	var findings []Finding
 	ended := 0
 	for _, e := range degraded {
-		process := e.Details["process"]
-		if over[e.Operation] || rotation.ParseOwner(process).Gone() {
+		process, old := e.Details["process"], e.Time.Before(since)
+		owner := rotation.ParseOwner(process)
+		switch {
+		case old && (over[e.Operation] || !owner.Runs()):
+			continue
+		case over[e.Operation] || owner.Gone():
 			ended++
 			continue
 		}

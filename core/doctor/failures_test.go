@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keyrotor/keyrotor/core/history"
+	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store"
 )
 
@@ -59,6 +60,11 @@ func TestErrors(t *testing.T) {
 		}
 		return e
 	}
+	before := func(e history.Event) history.Event {
+		e.Time = e.Time.Add(-30 * day)
+		return e
+	}
+	here := rotation.CurrentOwner().String()
 	for name, c := range map[string]struct {
 		past past
 		want string
@@ -93,6 +99,14 @@ warn rotation.errors [payments] 1 rotation failed with the code store_full, the 
 warn rotation.outages [prod] access was taken away: since 2026-03-01T11:00:00Z it fails process elsewhere/7/1 of billing, with the code unavailable; 2 keys are affected
   -> if that was not meant, give the access back, and run `[1:] + "`keyrotor provider check prod`" + `
 warn rotation.outages [prod] since 2026-03-01T11:00:00Z it fails process elsewhere/7/1 of billing, with the code unavailable; 2 keys are affected
+  -> run ` + "`keyrotor provider check prod`" + `; the process goes on by itself when the key manager answers
+`},
+		"long ago": {past{events: []history.Event{
+			before(outage(history.Degraded, "1")), before(outage(history.Degraded, "2", "process", gone(t))),
+			before(outage(history.Degraded, "3", "process", here)), outage(history.Recovered, "3"),
+		}}, noErrors + noOutages},
+		"since long ago": {past{events: []history.Event{before(outage(history.Degraded, "1", "process", here))}}, noErrors + `
+warn rotation.outages [prod] since 2026-01-30T11:00:00Z it fails process `[1:] + here + ` of billing, with the code unavailable; 2 keys are affected
   -> run ` + "`keyrotor provider check prod`" + `; the process goes on by itself when the key manager answers
 `},
 		"its process is gone": {

@@ -19,6 +19,8 @@ import (
 type Keeper struct {
 	// keks are those that an event was seen to name.
 	keks map[string]bool
+	// outages are the events that tell of the beginning of one, by operation.
+	outages map[string]Event
 }
 
 // Keeps reports whether an event stays.
@@ -29,12 +31,29 @@ func (k *Keeper) Keeps(e Event) bool {
 		KEKRotated, KEKRotatedExternally, // which versions of a KEK are known
 		SigningKeyChanged: // whom to trust
 		return true
+	case Degraded: // it may last; see Ended
+		if k.outages == nil {
+			k.outages = make(map[string]Event)
+		}
+		k.outages[e.Operation] = e
+		return true
 	case Creation, ProviderAdded:
 		// The salt of a root that came from a passphrase is nowhere else.
 		return k.meets(e) || e.Details["kdf.salt"] != ""
 	default:
 		return false
 	}
+}
+
+// Ended answers the event that stayed for as long as this one was not there: the beginning
+// of an outage, for its end. It may go with it.
+func (k *Keeper) Ended(e Event) (begun Event, ok bool) {
+	if e.Type != Recovered {
+		return Event{}, false
+	}
+	begun, ok = k.outages[e.Operation]
+	delete(k.outages, e.Operation)
+	return begun, ok
 }
 
 // meets reports whether the event is the first to name a key-encryption key: what that

@@ -13,6 +13,7 @@ import (
 func TestKeeper(t *testing.T) {
 	built := map[Type]bool{
 		DestroyScheduled: true, Destroyed: true, Restored: true, KEKRotated: true, KEKRotatedExternally: true, SigningKeyChanged: true,
+		Degraded: true,
 	}
 	var k Keeper
 	for _, typ := range Types() {
@@ -36,6 +37,28 @@ func TestKeeper(t *testing.T) {
 	} {
 		if got := k.Keeps(c.event); got != c.want {
 			t.Errorf("event %d stays: %v, want %v", i, got, c.want)
+		}
+	}
+}
+
+// TestKeeperOutages: each beginning of an outage is let go by its own end, once.
+func TestKeeperOutages(t *testing.T) {
+	var k Keeper
+	for seq, operation := range []string{"a", "b"} {
+		k.Keeps(Event{Type: Degraded, Operation: operation, Seq: uint64(seq + 1)})
+	}
+	for i, c := range []struct {
+		event Event
+		want  uint64
+	}{
+		{Event{Type: Recovered, Operation: "c"}, 0},
+		{Event{Type: Rotation, Operation: "b"}, 0},
+		{Event{Type: Recovered, Operation: "b"}, 2},
+		{Event{Type: Recovered, Operation: "b"}, 0},
+		{Event{Type: Recovered, Operation: "a"}, 1},
+	} {
+		if begun, ok := k.Ended(c.event); begun.Seq != c.want || ok != (c.want > 0) {
+			t.Errorf("%d lets event %d go, %v; want %d", i, begun.Seq, ok, c.want)
 		}
 	}
 }

@@ -46,10 +46,11 @@ func ParseOwner(s string) Owner {
 
 func (o Owner) String() string { return fmt.Sprintf("%s/%d/%s", o.Machine, o.PID, o.Start) }
 
+// Runs reports whether the process is one of this machine that has not ended.
+func (o Owner) Runs() bool { return o.here() && !ended(o.PID, o.Start) }
+
 // Gone reports whether the process is known to have ended.
-func (o Owner) Gone() bool {
-	if o.Start == "" || o.Machine == "" || o.Machine != machine() {
-		return false
-	}
-	return ended(o.PID, o.Start)
-}
+func (o Owner) Gone() bool { return o.here() && ended(o.PID, o.Start) }
+
+// here: this process can see whether that one runs.
+func (o Owner) here() bool { return o.Start != "" && o.Machine != "" && o.Machine == machine() }

@@ -11,12 +11,12 @@ func TestOwner(t *testing.T) {
 	if got := ParseOwner(me.String()); got != me {
 		t.Errorf("ParseOwner(%q) = %+v", me, got)
 	}
-	if me.Gone() {
-		t.Error("this process is gone")
+	if me.Gone() || me.Runs() != (runtime.GOOS == "linux") {
+		t.Errorf("this process is gone: %v; runs: %v", me.Gone(), me.Runs())
 	}
 	for _, s := range []string{"", "x", "a/b/c", "host/1", "host/1/2/3", "somebody"} {
-		if ParseOwner(s).Gone() {
-			t.Errorf("%q is gone", s)
+		if o := ParseOwner(s); o.Gone() || o.Runs() {
+			t.Errorf("%q is gone: %v; runs: %v", s, o.Gone(), o.Runs())
 		}
 	}
 	if runtime.GOOS != "linux" {
@@ -41,14 +41,14 @@ func TestOwner(t *testing.T) {
 	}
 	elsewhere := reused
 	elsewhere.Machine = "another boot"
-	if elsewhere.Gone() {
-		t.Error("a process of another machine is gone")
+	if elsewhere.Gone() || elsewhere.Runs() {
+		t.Error("of a process of another machine it is known whether it runs")
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	if !other.Gone() {
+	if !other.Gone() || other.Runs() {
 		t.Error("a killed process is not gone")
 	}
 }

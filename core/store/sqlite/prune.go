@@ -79,6 +79,9 @@ func (s *Store) prunable(ctx context.Context, p store.Prune, last uint64) ([]uin
 				return true, nil
 			}
 			found = append(found, seq)
+			if begun, ok := keeper.Ended(e); ok && begun.Time.Before(p.Before) {
+				found = append(found, begun.Seq)
+			}
 			worth = worth || e.Type != history.Pruned
 			return len(found) < pruneScan || !worth, nil
 		})
@@ -86,6 +89,7 @@ func (s *Store) prunable(ctx context.Context, p store.Prune, last uint64) ([]uin
 	if err != nil || !worth {
 		return nil, err
 	}
+	slices.Sort(found) // so that no step takes the end of an outage before its beginning
 	return found, nil
 }
 

@@ -166,18 +166,47 @@ func testPruneKeeps(s *suite) {
 		history.Event{Type: history.Access},
 	)
 	if err := s.Append(s.Context(), nil, []history.Event{
-		{Type: history.KEKRotated}, {Type: history.KEKRotatedExternally}, {Type: history.SigningKeyChanged}, {Type: history.Degraded}, // 11 to 14
+		{Type: history.KEKRotated}, {Type: history.KEKRotatedExternally}, {Type: history.SigningKeyChanged}, // 11 to 13
 	}); err != nil {
 		s.Fatal(err)
 	}
 	s.clock.Advance(time.Second)
-	if n := s.prune(); n != 5 {
-		s.Errorf("%d events went, want 5", n)
+	if n := s.prune(); n != 4 {
+		s.Errorf("%d events went, want 4", n)
 	}
-	s.left(2, 4, 6, 7, 8, 10, 11, 12, 13, 15)
+	s.left(2, 4, 6, 7, 8, 10, 11, 12, 13, 14)
 	s.clock.Advance(time.Second)
 	if n := s.prune(); n != 0 {
 		s.Errorf("%d events went at the second time", n)
+	}
+}
+
+// testPruneOutages: the beginning of an outage stays until its end goes.
+func testPruneOutages(s *suite) {
+	tell := func(events ...history.Event) {
+		if err := s.Append(s.Context(), nil, events); err != nil {
+			s.Fatal(err)
+		}
+	}
+	tell(history.Event{Type: history.Degraded, Operation: "a"}, history.Event{Type: history.Degraded, Operation: "b"}) // 1 and 2
+	tell(history.Event{Type: history.SigningKeyChanged})                                                               // 3
+	s.clock.Advance(time.Second)
+	if n := s.prune(); n != 0 {
+		s.Errorf("%d events of outages that last went", n)
+	}
+	cut := s.clock.Now()
+	tell(history.Event{Type: history.Recovered, Operation: "b"}, history.Event{Type: history.Recovered, Operation: "long gone"}) // 4 and 5
+	s.clock.Advance(time.Second)
+	if n, err := s.Prune(s.Context(), store.Prune{Before: cut, Actor: "svc", Operation: "op-prune"}); n != 0 || err != nil {
+		s.Errorf("%d events went of an outage whose end is to stay, %v", n, err)
+	}
+	if n := s.prune(); n != 3 {
+		s.Errorf("%d events went, want 3", n)
+	}
+	s.left(1, 3, 6)
+	events, _ := s.events()
+	if p, err := history.ReadPruning(events[2]); err != nil || p.Through != 5 || p.Total != 3 {
+		s.Errorf("the history tells of %+v, %v", p, err)
 	}
 }
 

@@ -74,6 +74,7 @@ func Run(t *testing.T, open Open) {
 		"Prune":                testPrune,
 		"PruneAgain":           testPruneAgain,
 		"PruneKeeps":           testPruneKeeps,
+		"PruneOutages":         testPruneOutages,
 		"PruneUnrouted":        testPruneUnrouted,
 		"PruneUnordered":       testPruneUnordered,
 		"PruneName":            testPruneName,
