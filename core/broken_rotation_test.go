@@ -91,6 +91,16 @@ func brokenRotations() map[string]func(*testing.T, patient) []expected {
 				"run `keyrotor provider check local`; the process goes on by itself when the key manager answers",
 			}}
 		},
+		"retention by nobody": func(t *testing.T, p patient) []expected {
+			appendTo(t, p.config, "history {\n  retention = \"8d\"\n}\n")
+			p.onStore(t, nil, func(s *sqlite.Store) error {
+				return s.Append(context.Background(), nil, []history.Event{{Type: history.Access, Actor: "billing", Time: time.Now().AddDate(0, 0, -10)}})
+			})
+			return []expected{{
+				doctor.Warn, "history.retention", "", "1 event is older than the 8 days that the config keeps them, the oldest of ",
+				"run `keyrotor serve` as a service, or start the scheduler of one of your own, whose log tells why if that fails; else run `keyrotor history prune` once a day",
+			}}
+		},
 		"uses of a dead process": func(t *testing.T, p patient) []expected {
 			p.onStore(t, nil, func(s *sqlite.Store) error {
 				_, err := s.Acquire(context.Background(), store.LeaseRequest{Key: "payments", Owner: ended(t), Count: 64, TTL: time.Minute})

@@ -274,6 +274,7 @@ func (x *examination) examineStore(ctx context.Context) {
 	}
 	x.stored = doctor.SQLite(ctx, x.file.Storage.Path, doctor.Circumstances{
 		Providers: names, Keys: x.file.Keys, Notify: targets, FIPS: fips140.Enabled(), Deep: x.deep, Now: x.now,
-		Interval: cmp.Or(x.Interval, x.file.Scheduler.Interval, scheduler.DefaultInterval),
+		Retention: retention(x.file.History),
+		Interval:  cmp.Or(x.Interval, x.file.Scheduler.Interval, scheduler.DefaultInterval),
 	})
 }

@@ -160,7 +160,7 @@ func TestExamineHealthy(t *testing.T) {
 	for _, deep := range []bool{false, true} {
 		wrong, report := p.examine(t, deep)
 		expectFindings(t, "healthy", wrong, nil)
-		if n := len(report.Findings); n != 41 {
+		if n := len(report.Findings); n != 42 {
 			t.Errorf("%d findings: %+v", n, report.Findings)
 		}
 	}

@@ -112,6 +112,7 @@ func ExampleOpener_Examine() {
 	// history.tree ok
 	// history.columns ok
 	// history.clock ok
+	// history.retention ok
 }
 
 func contextForMain() (context.Context, context.CancelFunc) {

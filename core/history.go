@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/keyrotor/keyrotor/core/config"
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/store"
 )
@@ -72,15 +73,20 @@ func (kr *Keyrotor) prune(ctx context.Context) {
 	}
 }
 
+// retention is how long events are to stay, 0 if it is for ever.
+func retention(h config.History) time.Duration {
+	if !h.Persist {
+		return forgetAfter
+	}
+	return h.Retention
+}
+
 // PruneHistory takes out of the history what is older than the config's history block
 // wants, and answers how many events went. A process whose scheduler runs does so by
 // itself. Any number of processes may: what is gone already is nobody's business any more.
 func (kr *Keyrotor) PruneHistory(ctx context.Context) (uint64, error) {
-	keep := kr.Config.History.Retention
-	switch {
-	case !kr.Config.History.Persist:
-		keep = forgetAfter
-	case keep == 0:
+	keep := retention(kr.Config.History)
+	if keep == 0 {
 		return 0, nil
 	}
 	now, err := kr.store.Now(ctx)

@@ -40,9 +40,10 @@ type LogReader interface {
 
 // History reads the whole log and makes its tree anew: whether an event is missing,
 // or was edited, or hides from those who look for it; and what the events' dates say
-// of the clock. It answers what the events say of key-encryption keys, too.
-func History(ctx context.Context, r LogReader, now time.Time) ([]Finding, *rewrap.Lineage) {
-	e := logExamination{lineage: &rewrap.Lineage{}}
+// of the clock. It answers what the events say of key-encryption keys, too, nil if they
+// cannot be read, and shows all of them to retention.
+func History(ctx context.Context, r LogReader, now time.Time, retention *Retention) ([]Finding, *rewrap.Lineage) {
+	e := logExamination{lineage: &rewrap.Lineage{}, retention: retention}
 	if err := r.Log(ctx, func(entry store.LogEntry) error {
 		e.take(entry)
 		return ctx.Err()
@@ -83,7 +84,8 @@ type logExamination struct {
 		by   time.Duration
 		time time.Time
 	}
-	lineage *rewrap.Lineage
+	lineage   *rewrap.Lineage
+	retention *Retention
 }
 
 func (e *logExamination) take(entry store.LogEntry) {
@@ -120,6 +122,7 @@ func (e *logExamination) take(entry store.LogEntry) {
 	}
 	e.date(entry.Seq, event.Time)
 	e.lineage.Add(event)
+	e.retention.add(event)
 }
 
 // compare looks whether the tree has what the bytes make. An edited leaf shows in

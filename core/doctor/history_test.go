@@ -148,7 +148,7 @@ func TestHistory(t *testing.T) {
 	} {
 		l := written(t, four()...)
 		c.change(l)
-		findings, _ := History(t.Context(), l, noon)
+		findings, _ := History(t.Context(), l, noon, new(Retention))
 		expect(t, name, findings, c.want)
 	}
 }
@@ -218,7 +218,7 @@ func TestPrunedHistory(t *testing.T) {
 		take(l, 1, 3)
 		l.pruned = 3
 		c.change(l)
-		findings, _ := History(t.Context(), l, noon)
+		findings, _ := History(t.Context(), l, noon, new(Retention))
 		expect(t, name, findings, c.want)
 	}
 }
@@ -241,7 +241,7 @@ func TestNewerEvents(t *testing.T) {
 		l.entries[i].Hashes = tree.Append(l.entries[i].Bytes)
 	}
 	l.root = tree.Root()
-	findings, _ := History(t.Context(), l, noon)
+	findings, _ := History(t.Context(), l, noon, new(Retention))
 	expect(t, "newer", findings, fmt.Sprintf(`
 ok history.sequence [] 4 events without a gap
 ok history.tree [] the events make the tree that is stored, root %v
@@ -278,7 +278,7 @@ func TestClock(t *testing.T) {
 		"set back a minute": {at(noon, noon.Add(-time.Minute)), noon, "ok history.clock [] the newest event is of 2026-03-01T12:00:00Z\n"},
 		"set back long ago": {at(noon, noon.Add(2*time.Hour), noon), noon.Add(recent), "ok history.clock [] the newest event is of 2026-03-01T14:00:00Z\n"},
 	} {
-		findings, _ := History(t.Context(), c.log, c.now)
+		findings, _ := History(t.Context(), c.log, c.now, new(Retention))
 		expect(t, name, findings[3:], c.want)
 	}
 }
@@ -288,13 +288,13 @@ func TestLineage(t *testing.T) {
 	_, lineage := History(t.Context(), written(t,
 		history.Event{Type: history.Creation, Details: map[string]string{"kek_id.local": "kek/7", "kek_version.local": "1"}},
 		history.Event{Type: history.KEKRotated, Provider: "local", KEKVersion: "2", Details: map[string]string{"kek_id": "kek/7"}},
-	), noon)
+	), noon, new(Retention))
 	for version, want := range map[string]bool{"1": true, "2": true, "3": false} {
 		if last, known := lineage.Knows("kek/7", version); last != "2" || known != want {
 			t.Errorf("version %s is known: %v, the last one is %s", version, known, last)
 		}
 	}
-	if _, lineage = History(t.Context(), &logbook{err: store.ErrCorrupt}, noon); lineage != nil {
+	if _, lineage = History(t.Context(), &logbook{err: store.ErrCorrupt}, noon, new(Retention)); lineage != nil {
 		t.Error("a log that cannot be read says something of key-encryption keys")
 	}
 }

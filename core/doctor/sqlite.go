@@ -21,6 +21,8 @@ type Circumstances struct {
 	// policies looked at.
 	Keys     []config.Key
 	Interval time.Duration
+	// Retention is how long the config has events stay; 0 is for ever.
+	Retention time.Duration
 	// Notify are the targets that the config has: their names, and what they want.
 	Notify []notify.Target
 	// FIPS: this process is in FIPS 140 mode.
@@ -72,7 +74,12 @@ func SQLite(ctx context.Context, path string, c Circumstances) Stored {
 		return Stored{Findings: append(findings, skipContents(unreadable+" as it is")...)}
 	}
 	keys, wraps := Keys(ctx, contents, c)
-	events, lineage := History(ctx, contents, c.Now)
+	subscribers, _ := contents.Subscribers(ctx, notify.Topic) // Notify says why there are none
+	retention := NewRetention(c.Retention, c.Now, subscribers)
+	events, lineage := History(ctx, contents, c.Now, retention)
+	if lineage != nil {
+		events = append(events, retention.Finding())
+	}
 	return Stored{
 		Findings: slices.Concat(findings, keys, events, Pending(ctx, contents, c.Now),
 			Rotation(ctx, contents, c), Configured(ctx, contents, c), Errors(ctx, contents, c.Now),
