@@ -55,6 +55,11 @@ func (a *account) audit(ctx context.Context, s store.Store) error {
 			return errors.New(a.story(fmt.Errorf("a claim is left: %+v", in)))
 		}
 	}
+	return a.compareEvents(ctx, s)
+}
+
+// compareEvents holds the key's history against the model's.
+func (a *account) compareEvents(ctx context.Context, s store.Events) error {
 	events, err := eventsOf(ctx, s, a.name)
 	if err != nil {
 		return err

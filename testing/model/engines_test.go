@@ -38,6 +38,7 @@ type machine struct {
 	nodes    []node
 	stores   []*sqlite.Store
 	accounts
+	feed
 }
 
 // TestEngines: whatever engines on one store are asked to do, in any order, each
@@ -87,6 +88,9 @@ func copyFile(to, from string) error {
 func (m *machine) test(t *rapid.T) {
 	m.log = m.openStore(t)
 	t.Cleanup(func() { _ = m.log.Close() })
+	if err := m.log.Subscribe(t.Context(), listener.Topic, listener.Target); err != nil {
+		t.Fatal(err)
+	}
 	for i := range engines {
 		m.start(t, i)
 	}
@@ -106,6 +110,10 @@ func (m *machine) test(t *rapid.T) {
 		"nobody":  m.nobody,
 		"file":    m.file,
 		"KEK":     m.kek,
+		"tell":    m.tell,
+	}
+	for i := range 3 {
+		actions[fmt.Sprintf("listen %d", i)], actions[fmt.Sprintf("prune %d", i)] = m.listen, m.prune
 	}
 	for i, k := range kinds() {
 		actions[fmt.Sprintf("%s %d", k, i)] = func(t *rapid.T) { m.operate(t, k) }
