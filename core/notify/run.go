@@ -105,15 +105,9 @@ func (r *run) left() string {
 // Start begins to deliver, in goroutines of its own. ErrRunning if it was started before.
 // A notifier that was stopped may be started again.
 func (n *Notifier) Start() error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.running != nil {
-		return ErrRunning
-	}
-	r := newRun()
-	n.running = r
-	for _, h := range n.handlers {
-		r.listen(h)
+	r, err := n.newRun()
+	if err != nil {
+		return err
 	}
 	// Handlers hear of what is committed from here on. If the store is away, they hear of
 	// what is committed after it is back.
@@ -133,6 +127,20 @@ func (n *Notifier) Start() error {
 		close(r.ended)
 	}()
 	return nil
+}
+
+// newRun is one that has nothing to do yet, for which nobody has to wait but Stop.
+func (n *Notifier) newRun() (*run, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.running != nil {
+		return nil, ErrRunning
+	}
+	n.running = newRun()
+	for _, h := range n.handlers {
+		n.running.listen(h)
+	}
+	return n.running, nil
 }
 
 // Stop ends the delivering. It waits for what is being sent, and for handlers until they
