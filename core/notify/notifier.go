@@ -49,8 +49,10 @@ type Message struct {
 	Body []byte
 }
 
-// Sender takes messages to a target. Send returns when ctx ends. A nil error means
-// delivered.
+// Sender takes messages to a target. A nil error means delivered. Send returns when ctx
+// ends, as whatever it waits for must: nobody takes the message away from one that goes on,
+// so its target gets nothing more from this process until it returns. Another process takes
+// over after a minute; Stop names the target, and leaves it behind.
 type Sender interface {
 	Send(ctx context.Context, m Message) error
 }
