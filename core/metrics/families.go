@@ -59,8 +59,10 @@ var (
 	schedulerInterval = newFamily("keyrotor_scheduler_interval_seconds",
 		"How often every key is looked at.")
 
+	notifyBehind = newFamily("keyrotor_notify_behind",
+		"What happened that is to be told to a target, and that no process has taken up yet.", "target")
 	notifyOpen = newFamily("keyrotor_notify_open",
-		"What is to be told to a target and is not yet, by whichever process.", "target")
+		"What was taken up to be told to a target and is not yet, by whichever process.", "target")
 	notifyFailing = newFamily("keyrotor_notify_failing",
 		"The part of it that was tried.", "target")
 	notifyOldest = newFamily("keyrotor_notify_oldest_timestamp_seconds",
@@ -78,7 +80,7 @@ func families() []family {
 		storeUp, keyPrimary, keyVersions, keyCreated, keyUses, keyReencryptions, keyHardLimit,
 		policyNext, policyDue, policyFailures, providerState, providerAnswered,
 		schedulerChecked, schedulerTook, schedulerKeys, schedulerInterval,
-		notifyOpen, notifyFailing, notifyOldest, notifyGivenUp, handlerDropped, handlerPanics,
+		notifyBehind, notifyOpen, notifyFailing, notifyOldest, notifyGivenUp, handlerDropped, handlerPanics,
 	}
 }
 
@@ -155,6 +157,7 @@ func (s scrape) handlers(all []notify.HandlerStatus) {
 
 func (s scrape) targets(all []notify.Status) {
 	for _, of := range all {
+		s.send(notifyBehind, float64(of.Behind), of.Target)
 		s.send(notifyOpen, float64(of.Open), of.Target)
 		s.send(notifyFailing, float64(of.Failing), of.Target)
 		s.send(notifyGivenUp, float64(of.GivenUp), of.Target)

@@ -99,10 +99,12 @@ keyrotor_notify_deliveries_total{outcome="refused",target="ops"} 1
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 	got := exposed(t, told{
-		[]notify.Status{{Target: "ops", Open: 3, Failing: 2, GivenUp: 1, Oldest: time.Unix(1_700_000_000, 0)}, {Target: "pager"}},
+		[]notify.Status{{Target: "ops", Behind: 7, Open: 3, Failing: 2, GivenUp: 1, Oldest: time.Unix(1_700_000_000, 0)}, {Target: "pager"}},
 		[]notify.HandlerStatus{{Name: "audit", Dropped: 1}, {Name: "audit", Dropped: 2, Panics: 4}},
 	})
-	want = `keyrotor_notify_failing{target="ops"} 2
+	want = `keyrotor_notify_behind{target="ops"} 7
+keyrotor_notify_behind{target="pager"} 0
+keyrotor_notify_failing{target="ops"} 2
 keyrotor_notify_failing{target="pager"} 0
 keyrotor_notify_given_up{target="ops"} 1
 keyrotor_notify_given_up{target="pager"} 0
