@@ -19,6 +19,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/doctor"
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/notify"
+	"github.com/keyrotor/keyrotor/core/policy"
 	"github.com/keyrotor/keyrotor/testing/receiver"
 )
 
@@ -248,6 +249,66 @@ notify "log" "audit" {
 	due := key.Versions[0].Created.Add(30 * 24 * time.Hour).Format(time.RFC3339)
 	if len(told) != 1 || told[0].Key != "payments" || told[0].NewVersion != 1 || told[0].Policy != "max_age" || told[0].Details["due"] != due {
 		t.Errorf("told %+v, and it is due at %s", told, due)
+	}
+}
+
+// TestDueSoonMoves: a forecast that moves a little is told once, on whichever side of an
+// hour it is; one that moves by a tenth of the lead time is told again.
+func TestDueSoonMoves(t *testing.T) {
+	path := initDir(t, core.InitOptions{})
+	appendTo(t, path, `
+notify "log" "audit" {
+  path  = "told.jsonl"
+  types = ["rotation_due_soon"]
+}
+`)
+	start := time.Now().Truncate(time.Hour)
+	kr, err := core.Opener{Clock: clockwork.NewFakeClockAt(start)}.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kr.CreateKey(t.Context(), "payments", core.KeyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var due time.Time
+	moves, err := policy.NewCustom("moves", "as the test wants it", func(k policy.Key, _ time.Time) policy.Decision {
+		if k.Version > 1 {
+			return policy.Decision{Why: "it is done"}
+		}
+		return policy.Decision{Next: due, Why: "it comes"}
+	})
+	if err := errors.Join(err, kr.Scheduler.Add("payments", moves)); err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, c := range []struct {
+		in  time.Duration
+		new bool
+	}{
+		{12*time.Hour - time.Minute, true},
+		{12*time.Hour + time.Minute, false},
+		{14 * time.Hour, false},
+		{9*time.Hour + 36*time.Minute, false},
+		{14*time.Hour + 30*time.Minute, true}, // 24 hours are the lead time
+		{12*time.Hour + 7*time.Minute, false},
+		{17 * time.Hour, true},
+	} {
+		if due = start.Add(c.in); c.new {
+			want = append(want, due.UTC().Format(time.RFC3339))
+		}
+		if err := errors.Join(kr.Scheduler.Start(), kr.Scheduler.FirstCheck(t.Context()), kr.Scheduler.Stop(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := kr.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, n := range delivered(t, path) {
+		got = append(got, n.Details["due"])
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("told are %q, want %q", got, want)
 	}
 }
 

@@ -26,10 +26,14 @@ const (
 	limitThreshold  = 90
 )
 
-// dueSoon tells of a rotation that comes. When it does is in the id to the hour: a
-// policy that moves it a little with each check is no news each time.
+// dueSoon tells of a rotation that comes. A policy that moves it a little with each check is
+// no news each time: what was told counts as long as it is off by less than a tenth of the
+// lead time. For other processes it stands in the id, to the hour or that tenth.
 func (kr *Keyrotor) dueSoon(s scheduler.Soon) {
-	kr.teller.tell(fmt.Sprintf("%s/%s/%s/%d/%d", notify.RotationDueSoon, s.Key, s.Policy, s.Version, s.Due.Truncate(time.Hour).Unix()), history.Event{
+	little := kr.Config.Scheduler.DueSoon / 10
+	about := fmt.Sprintf("%s/%s/%s/%d", notify.RotationDueSoon, s.Key, s.Policy, s.Version)
+	due := kr.teller.forecast(about, s.Due, little).Truncate(max(little, time.Hour))
+	kr.teller.tell(fmt.Sprintf("%s/%d", about, due.Unix()), history.Event{
 		Type: history.Type(notify.RotationDueSoon), Key: s.Key, Version: s.Version,
 		Details: map[string]string{"policy": s.Policy, "due": s.Due.UTC().Format(time.RFC3339), "why": s.Why},
 	})
@@ -91,7 +95,8 @@ type teller struct {
 	log   *slog.Logger
 
 	mu      sync.Mutex
-	told    map[string]bool // or in the queue
+	told    map[string]bool      // or in the queue
+	times   map[string]time.Time // that were told to come, see forecast
 	queue   []told
 	writing bool
 	closed  bool
@@ -109,9 +114,24 @@ func newTeller(actor string, clock clockwork.Clock, log *slog.Logger, put func(c
 	if clock == nil {
 		clock = clockwork.NewRealClock()
 	}
-	t := &teller{put: put, clock: clock, actor: actor, log: log, told: make(map[string]bool)}
+	t := &teller{put: put, clock: clock, actor: actor, log: log, told: make(map[string]bool), times: make(map[string]time.Time)}
 	t.life, t.end = context.WithCancel(context.Background())
 	return t
+}
+
+// forecast answers when something was told to happen, if at differs from that by less than
+// within; else at, which counts as told from now on.
+func (t *teller) forecast(what string, at time.Time, within time.Duration) time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if told, ok := t.times[what]; ok && at.Sub(told).Abs() < within {
+		return told
+	}
+	if len(t.times) >= maxTold {
+		clear(t.times)
+	}
+	t.times[what] = at
+	return at
 }
 
 // tell returns at once.
