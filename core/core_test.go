@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/config"
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/core/rotation"
+	"github.com/keyrotor/keyrotor/testing/procs"
 )
 
 // pluginDir holds the local plugin, and configPath a configuration with the key
@@ -42,9 +42,8 @@ func run(m *testing.M) (code int, err error) {
 	}
 	defer os.RemoveAll(dir)
 	pluginDir = filepath.Join(dir, "plugins")
-	build := exec.Command("go", "build", "-o", filepath.Join(pluginDir, "keyrotor-plugin-local"), "../plugins/local")
-	if out, err := build.CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("build the local plugin: %w\n%s", err, out)
+	if err := procs.BuildLocal(pluginDir); err != nil {
+		return 1, err
 	}
 	if err := initShared(filepath.Join(dir, "kr")); err != nil {
 		return 1, err

@@ -3,11 +3,12 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/keyrotor/keyrotor/testing/procs"
 )
 
 // pluginsVariable tells the scripts where the plugins are.
@@ -27,9 +28,8 @@ func (w withPlugin) Run() int {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "keyrotor-plugin-local"), "../../plugins/local")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the local plugin: %v\n%s", err, out)
+	if err := procs.BuildLocal(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	for name, value := range map[string]string{

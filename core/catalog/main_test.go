@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/keyrotor/keyrotor/core/provider"
+	"github.com/keyrotor/keyrotor/testing/procs"
 )
 
 // hostEnv makes the test binary a host that is to be killed, with the plugins of
@@ -54,10 +54,9 @@ func TestMain(m *testing.M) {
 
 // build compiles the plugins into dir and pins them in a file beside them.
 func build(dir string) (fixture, error) {
-	for typ, pkg := range map[string]string{"faulty": "../../testing/hostile/plugin", "local": "../../plugins/local"} {
-		out, err := exec.Command("go", "build", "-o", filepath.Join(dir, FileName(typ)), pkg).CombinedOutput()
-		if err != nil {
-			return fixture{}, fmt.Errorf("building %s: %w\n%s", pkg, err, out)
+	for typ, pkg := range map[string]string{"faulty": "testing/hostile/plugin", "local": "plugins/local"} {
+		if err := procs.Build(filepath.Join(dir, FileName(typ)), pkg); err != nil {
+			return fixture{}, err
 		}
 	}
 	lock := NewLock()

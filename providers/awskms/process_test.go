@@ -3,13 +3,13 @@ package awskms
 import (
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/keyrotor/keyrotor/core/catalog"
 	"github.com/keyrotor/keyrotor/core/provider"
 	"github.com/keyrotor/keyrotor/testing/awskmsfake"
+	"github.com/keyrotor/keyrotor/testing/procs"
 )
 
 // TestHostEnvironment: the plugin's process knows the host's AWS variables only as far as
@@ -21,11 +21,10 @@ func TestHostEnvironment(t *testing.T) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, catalog.FileName("aws-kms")), "../../plugins/aws-kms").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := procs.Build(filepath.Join(dir, catalog.FileName("aws-kms")), "plugins/aws-kms"); err != nil {
+		t.Fatal(err)
 	}
-	noEnvironment(t) // not before go build, whose cache is in HOME
+	noEnvironment(t) // not before the build, whose cache is in HOME
 	log, lock := slog.New(slog.DiscardHandler), catalog.NewLock()
 	if err := lock.Pin(t.Context(), dir, log, "aws-kms"); err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/keyrotor/keyrotor/core/doctor"
+	"github.com/keyrotor/keyrotor/testing/procs"
 )
 
 // nobody is a user without privileges, which the superuser's tests run commands as:
@@ -40,10 +41,9 @@ func newUser(t *testing.T) user {
 		}
 	})
 	u := user{home: home, keyrotor: filepath.Join(home, "bin", "keyrotor")}
-	for binary, pkg := range map[string]string{"keyrotor": "../../cmd/keyrotor", "plugins/keyrotor-plugin-local": "../../plugins/local"} {
-		build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(home, "bin", binary), pkg)
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("build %s: %v\n%s", pkg, err, out)
+	for binary, pkg := range map[string]string{"keyrotor": "cmd/keyrotor", "plugins/keyrotor-plugin-local": "plugins/local"} {
+		if err := procs.Build(filepath.Join(home, "bin", binary), pkg); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if os.Getuid() == 0 {

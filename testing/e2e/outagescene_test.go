@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,13 +16,11 @@ import (
 	"github.com/jonboulle/clockwork"
 
 	"github.com/keyrotor/keyrotor/core"
-	"github.com/keyrotor/keyrotor/core/catalog"
 	"github.com/keyrotor/keyrotor/core/engine"
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/outage"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
 	"github.com/keyrotor/keyrotor/testing/awskmsfake"
-	"github.com/keyrotor/keyrotor/testing/procs"
 )
 
 // outageScene is a host with a plugin process, an AWS that goes away as told, and a clock
@@ -47,15 +44,9 @@ const (
 	outageGrace = time.Hour
 )
 
-var buildAWS = sync.OnceValue(func() error {
-	return procs.Build(filepath.Join(pluginDir, catalog.FileName("aws-kms")), "plugins/aws-kms")
-})
-
 func newOutageScene(t *testing.T) *outageScene {
 	t.Helper()
-	if err := buildAWS(); err != nil {
-		t.Fatal(err)
-	}
+	buildPlugin(t, "aws-kms")
 	dir, err := os.MkdirTemp("/tmp", "kr")
 	if err != nil {
 		t.Fatal(err)

@@ -10,13 +10,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"github.com/keyrotor/keyrotor/core/catalog"
+	"github.com/keyrotor/keyrotor/testing/procs"
 )
 
 // built is where the faulty plugin lies, and the lock that pins it.
@@ -36,9 +36,8 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer os.RemoveAll(built)
-	build := exec.Command("go", "build", "-o", filepath.Join(built, catalog.FileName("faulty")), "./plugin")
-	if out, err := build.CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("build the faulty plugin: %w\n%s", err, out)
+	if err := procs.Build(filepath.Join(built, catalog.FileName("faulty")), "testing/hostile/plugin"); err != nil {
+		return 1, err
 	}
 	lock := catalog.NewLock()
 	ctx, cancel := contextForMain()

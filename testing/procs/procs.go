@@ -5,6 +5,7 @@ package procs
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,21 +15,41 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/keyrotor/keyrotor/core/catalog"
+	"github.com/rogpeppe/go-internal/lockedfile"
 )
 
-// Build builds a program of this module; pkg is its folder in the module.
+// Build builds a program of this module; pkg is its folder in the module. Many packages'
+// tests want the same few programs, and linking takes seconds, so what was linked stays
+// in the user's cache, where go build sees for itself whether it is up to date.
 func Build(file, pkg string) error {
-	build := exec.Command("go", "build", "-o", file, "github.com/keyrotor/keyrotor/"+pkg)
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return err
+	}
+	cached := filepath.Join(cache, "keyrotor", "programs", strings.ReplaceAll(pkg, "/", "-"))
+	if err := errors.Join(os.MkdirAll(filepath.Dir(cached), 0o700), os.MkdirAll(filepath.Dir(file), 0o755)); err != nil {
+		return err
+	}
+	unlock, err := lockedfile.MutexAt(cached + ".lock").Lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	build := exec.Command("go", "build", "-ldflags", "-s -w", "-o", cached, "github.com/keyrotor/keyrotor/"+pkg)
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
 	}
-	return nil
+	program, err := os.ReadFile(cached)
+	if err != nil {
+		return err
+	}
+	// A copy, with which a test may do as it likes.
+	return os.WriteFile(file, program, 0o755)
 }
 
 // BuildLocal builds the local plugin into a plugin directory.
 func BuildLocal(dir string) error {
-	return Build(filepath.Join(dir, catalog.FileName("local")), "plugins/local")
+	return Build(filepath.Join(dir, "keyrotor-plugin-local"), "plugins/local")
 }
 
 // How processes end.
