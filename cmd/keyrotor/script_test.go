@@ -50,13 +50,31 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	}
 }
 
-// setup KEY... makes a folder "keys" with these keys, and sets KEYROTOR_CONFIG.
+// setup KEY... makes a folder "keys" with these keys, and sets KEYROTOR_CONFIG. Scripts that
+// ask for the same keys and plugins get copies of one folder.
 func setup(ts *testscript.TestScript, _ bool, keys []string) {
-	ts.Check(ts.Exec("keyrotor", "init", "keys", "--plugins", ts.Getenv(pluginsVariable)))
+	plugins := ts.Getenv(pluginsVariable)
+	prepared, _ := folders.LoadOrStore(plugins+" "+strings.Join(keys, " "), sync.OnceValues(func() (string, error) {
+		return prepare(ts, plugins, keys)
+	}))
+	folder, err := prepared.(func() (string, error))()
+	ts.Check(err)
+	ts.Check(ts.Exec("cp", "-Rp", folder, ts.MkAbs("keys")))
 	ts.Setenv("KEYROTOR_CONFIG", ts.MkAbs("keys/keyrotor.hcl"))
+}
+
+// folders are those that were prepared, by what they were asked with.
+var folders sync.Map
+
+func prepare(ts *testscript.TestScript, plugins string, keys []string) (folder string, err error) {
+	folder = filepath.Join(plugins, "..", "prepared-"+strings.Join(keys, "-"))
+	err = ts.Exec("keyrotor", "init", folder, "--plugins", plugins)
 	for _, key := range keys {
-		ts.Check(ts.Exec("keyrotor", "key", "create", key))
+		if err == nil {
+			err = ts.Exec("keyrotor", "key", "create", key, "-c", filepath.Join(folder, "keyrotor.hcl"))
+		}
 	}
+	return folder, err
 }
 
 // exits STATUS PROGRAM ARG... runs a program that must end with this exit status.

@@ -21,6 +21,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
 	"github.com/keyrotor/keyrotor/testing/procs"
+	"github.com/keyrotor/keyrotor/testing/tier"
 )
 
 // lossy is a configuration whose store is lost again and again.
@@ -259,18 +260,23 @@ const atDraft = "draft"
 func moments() []string {
 	const seed = 20261123
 	random := rand.New(rand.NewPCG(seed, 0))
-	list := []string{atDraft, "0", "1", "50", "99", "100"}
-	for range 4 {
+	list := tier.Pick([]string{atDraft, "1", "99"}, []string{atDraft, "0", "1", "50", "99", "100"})
+	for range tier.Pick(1, 4) {
 		list = append(list, (time.Duration(random.IntN(60_000)) * time.Microsecond).String())
 	}
 	return list
+}
+
+func isPercent(moment string) bool {
+	_, err := strconv.Atoi(moment)
+	return err == nil
 }
 
 // killedJob runs a job and kills it at a moment. It answers whether that came in time.
 func (l *lossy) killedJob(t *testing.T, job, file, moment string) bool {
 	t.Helper()
 	env := []string{backupFileVariable + "=" + file}
-	if _, err := strconv.Atoi(moment); err == nil {
+	if isPercent(moment) {
 		env = append(env, killPercentVariable+"="+moment) // it kills itself
 	}
 	c := startJob(t, job, l.config, env...)
@@ -318,15 +324,15 @@ func (l *lossy) killAtDraft(t *testing.T, c *procs.Child, ended chan string) {
 func TestCreateKilled(t *testing.T) {
 	l := newLossy(t)
 	l.swell(t)
-	killed, absent := 0, 0
-	for i, moment := range moments() {
+	killed, absent, list := 0, 0, moments()
+	for i, moment := range list {
 		file := filepath.Join(l.backups, strconv.Itoa(i))
 		if l.killedJob(t, jobCreate, file, moment) {
 			killed++
 		}
 		if !exists(file) {
 			absent++
-			if i > 0 && i < 6 { // at the very first there may be no more than an empty folder
+			if isPercent(moment) { // at the very first there may be no more than an empty folder
 				drafts(t, l.folder, 1)
 				drafts(t, l.backups, 1)
 			}
@@ -340,7 +346,7 @@ func TestCreateKilled(t *testing.T) {
 			t.Errorf("after a kill at %s: %v", moment, err)
 		}
 	}
-	if killed < 5 || absent < 5 {
+	if killed < len(list)/2 || absent < len(list)/2 {
 		t.Errorf("%d kills came in time, %d of them before the end", killed, absent)
 	}
 	orphans(t, time.Now())
@@ -352,8 +358,8 @@ func TestRestoreKilled(t *testing.T) {
 	l := newLossy(t)
 	l.swell(t)
 	file := l.backup(t, "backup")
-	killed, absent := 0, 0
-	for i, moment := range moments() {
+	killed, absent, list := 0, 0, moments()
+	for _, moment := range list {
 		if err := os.Remove(l.store()); err != nil {
 			t.Fatal(err)
 		}
@@ -362,7 +368,7 @@ func TestRestoreKilled(t *testing.T) {
 		}
 		if !exists(l.store()) {
 			absent++
-			if i > 0 && i < 6 {
+			if isPercent(moment) {
 				drafts(t, l.folder, 1)
 			}
 			if err := l.restore(t, file); err != nil {
@@ -383,7 +389,7 @@ func TestRestoreKilled(t *testing.T) {
 			}
 		}
 	}
-	if killed < 5 || absent < 5 {
+	if killed < len(list)/2 || absent < len(list)/2 {
 		t.Errorf("%d kills came in time, %d of them before the end", killed, absent)
 	}
 	orphans(t, time.Now())

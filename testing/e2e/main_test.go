@@ -1,7 +1,7 @@
 // Package e2e runs whole processes against each other: hosts and plugins that are
 // killed at any moment, a real database.
 //
-// The short form is part of every test run. The long one is
+// Each tier of tests (testing/tier) has its share of every test run. The long form is
 //
 //	go test ./testing/e2e -run Kills -v -timeout 1h -kills 1000 -plugin-kills 200
 //	go test ./testing/e2e -run Usage -v -usage-time 1m
@@ -18,14 +18,15 @@ import (
 	"time"
 
 	"github.com/keyrotor/keyrotor/testing/procs"
+	"github.com/keyrotor/keyrotor/testing/tier"
 )
 
 var (
-	kills       = flag.Int("kills", 60, "how many hosts TestHostKills kills")
-	pluginKills = flag.Int("plugin-kills", 12, "how many plugins TestPluginKills kills")
-	yearDays    = flag.Int("year-days", 14, "how many days pass in TestYear")
-	yearKills   = flag.Int("year-kills", 3, "how many processes TestYear kills")
-	usageTime   = flag.Duration("usage-time", 2*time.Second, "how long TestUsage uses a key up, each time")
+	kills       = flag.Int("kills", tier.Pick(12, 60), "how many hosts TestHostKills kills")
+	pluginKills = flag.Int("plugin-kills", tier.Pick(4, 12), "how many plugins TestPluginKills kills")
+	yearDays    = flag.Int("year-days", tier.Pick(3, 14), "how many days pass in TestYear")
+	yearKills   = flag.Int("year-kills", tier.Pick(1, 3), "how many processes TestYear kills")
+	usageTime   = flag.Duration("usage-time", tier.Pick(time.Second, 2*time.Second), "how long TestUsage uses a key up, each time")
 	seed        = flag.Uint64("seed", 20261123, "what is random is drawn from this")
 )
 

@@ -3,7 +3,7 @@
 // says exactly what may come of it. It knows what the design promises and none of
 // the code that keeps the promise.
 //
-// The short form is part of every test run. The long one is
+// Each tier of tests (testing/tier) has its share of every test run. The long form is
 //
 //	go test ./testing/model -timeout 1h -rapid.checks 2000 -rounds 300
 package model
@@ -16,16 +16,17 @@ import (
 	"testing"
 
 	"github.com/keyrotor/keyrotor/testing/procs"
+	"github.com/keyrotor/keyrotor/testing/tier"
 )
 
 var (
-	rounds = flag.Int("rounds", 8, "how many rounds of operations TestProcesses plays")
+	rounds = flag.Int("rounds", tier.Pick(3, 8), "how many rounds of operations TestProcesses plays")
 	seed   = flag.Uint64("seed", 20261123, "what TestProcesses draws is drawn from this")
 )
 
 // short is what rapid tries unless told otherwise; its own hundred sequences are for
 // cheaper properties, and its thirty operations too few for some states.
-var short = map[string]string{"rapid.checks": "20", "rapid.steps": "60"}
+var short = map[string]string{"rapid.checks": tier.Pick("5", "20"), "rapid.steps": "60"}
 
 // pluginDir holds the plugins, built once for all tests.
 var pluginDir string

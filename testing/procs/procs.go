@@ -35,7 +35,7 @@ func Build(file, pkg string) error {
 		return err
 	}
 	defer unlock()
-	build := exec.Command("go", "build", "-ldflags", "-s -w", "-o", cached, "github.com/keyrotor/keyrotor/"+pkg)
+	build := exec.Command("go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", cached, "github.com/keyrotor/keyrotor/"+pkg)
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
 	}

@@ -1,3 +1,5 @@
+//go:build exhaustive
+
 package secrets_test
 
 import (

@@ -1,0 +1,16 @@
+// Package tier says how much of the tests is run. Most tests are of the usual tier, which
+// `go test ./...` runs: every behaviour, and of each way to fail at least one real case.
+// The exhaustive tier adds repetition: kills at more moments, longer random sequences, more
+// days, and every command in both forms of answers. It has the build tag "exhaustive", and
+// scripts/test runs it.
+//
+// Whole tests and files carry the tag. What only differs by a count asks [Pick].
+package tier
+
+// Pick answers how much a test does, by the tier that is run.
+func Pick[T any](usual, exhaustive T) T {
+	if Exhaustive {
+		return exhaustive
+	}
+	return usual
+}
