@@ -20,6 +20,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/keyring"
 	"github.com/keyrotor/keyrotor/core/rotation"
 	"github.com/keyrotor/keyrotor/core/secret"
+	"github.com/keyrotor/keyrotor/testing/tier"
 )
 
 // givenRoots tell two master keys apart.
@@ -303,11 +304,12 @@ func setUpAndDie(path string) {
 	os.Exit(0)
 }
 
-// TestSetupKilled kills the process at every step. The same call again completes what was
-// begun, and nothing shows in the history that it took two.
+// TestSetupKilled kills the process at steps of both parts, in the exhaustive tier at every
+// step. The same call again completes what was begun, and nothing shows in the history that
+// it took two.
 func TestSetupKilled(t *testing.T) {
 	const steps = 12 // six of a new key, six of a rotation
-	for n := range steps + 1 {
+	for n := 0; n <= steps; n += tier.Pick(4, 1) {
 		path := initDir(t, core.InitOptions{})
 		child := exec.CommandContext(t.Context(), os.Args[0])
 		child.Env = append(os.Environ(), setupChild+"="+path, setupSteps+"="+strconv.Itoa(n+1))

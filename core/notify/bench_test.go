@@ -21,6 +21,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/notify"
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
+	"github.com/keyrotor/keyrotor/testing/tier"
 )
 
 // TestMain draws a random number: in FIPS 140 mode the generator takes its seed from
@@ -30,7 +31,7 @@ import (
 // rapid would.
 func TestMain(m *testing.M) {
 	_, _ = rand.Read(make([]byte, 1))
-	if err := flag.Set("rapid.checks", "25"); err != nil {
+	if err := flag.Set("rapid.checks", tier.Pick("8", "25")); err != nil {
 		panic(err)
 	}
 	code := m.Run()

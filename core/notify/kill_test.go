@@ -12,6 +12,7 @@ import (
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/notify"
 	"github.com/keyrotor/keyrotor/core/store"
+	"github.com/keyrotor/keyrotor/testing/tier"
 )
 
 var errKilled = errors.New("the process was killed")
@@ -100,10 +101,11 @@ func (p *mortal) Send(ctx context.Context, m notify.Message) error {
 	return p.around(func() error { return p.receiver.Send(ctx, m) })
 }
 
-// TestKilled: a process is killed at each of its steps, and another one goes on. Nothing
-// is lost, the order of each key holds, and hardly anything comes twice.
+// TestKilled: a process is killed at each of its steps, in the usual tier at every third, and
+// another one goes on. Nothing is lost, the order of each key holds, and hardly anything
+// comes twice.
 func TestKilled(t *testing.T) {
-	for left := 1; ; left++ {
+	for left := 1; ; left += tier.Pick(3, 1) {
 		survived := false
 		synctest.Test(t, func(t *testing.T) {
 			b := inBubble(t)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/keyrotor/keyrotor/core/history"
 	"github.com/keyrotor/keyrotor/core/notify"
+	"github.com/keyrotor/keyrotor/testing/tier"
 )
 
 // TestModel: processes come, deliver, and are killed at any step; the receiver answers as
@@ -110,7 +111,7 @@ func TestModel(t *testing.T) {
 // TestSeveralProcesses: three processes deliver to one target that fails at random, and
 // come and go, cleanly or not, while things happen in all of them.
 func TestSeveralProcesses(t *testing.T) {
-	for seed := range uint64(4) {
+	for seed := range tier.Pick[uint64](1, 4) {
 		synctest.Test(t, func(t *testing.T) {
 			b := inBubble(t)
 			var mu sync.Mutex

@@ -45,7 +45,7 @@ func (h *Harness) makeBinary(ctx context.Context, path string) error {
 	if h.Binary != "" {
 		return copyBinary(path, h.Binary)
 	}
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", path, h.Package).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w", "-o", path, h.Package).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("go build %s: %w\n%s", h.Package, err, out)
 	}
