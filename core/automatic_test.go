@@ -27,7 +27,7 @@ func policiesOf(kr *core.Keyrotor, key string) (words []string) {
 func TestScheduleKeyRotation(t *testing.T) {
 	clock := clockwork.NewFakeClock()
 	outcomes := make(chan scheduler.Outcome, 10)
-	kr, err := core.Opener{Clock: clock, CreateStore: true, OnOutcome: func(o scheduler.Outcome) { outcomes <- o }}.Open(t.Context(), initDir(t, core.InitOptions{}))
+	kr, err := core.Opener{Clock: clock, CreateStore: true, OnOutcome: func(o scheduler.Outcome) { outcomes <- o }}.Open(t.Context(), newDir(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func TestScheduleKeyRotation(t *testing.T) {
 
 // TestScheduleAgain: the same call again replaces what it asked for, and nothing else.
 func TestScheduleAgain(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	appendTo(t, path, `
 key "payments" {
   rotation {
@@ -129,7 +129,7 @@ key "payments" {
 
 // TestScheduleClosed: after Close nothing is set going that nobody would stop.
 func TestScheduleClosed(t *testing.T) {
-	kr, err := core.Open(t.Context(), initDir(t, core.InitOptions{}))
+	kr, err := core.Open(t.Context(), newDir(t))
 	if err != nil {
 		t.Fatal(err)
 	}

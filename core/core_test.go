@@ -19,9 +19,9 @@ import (
 	"github.com/keyrotor/keyrotor/testing/procs"
 )
 
-// pluginDir holds the local plugin, and configPath a configuration with the key
-// "payments"; both are made once.
-var pluginDir, configPath string
+// pluginDir holds the local plugin, configPath is a configuration with the key "payments",
+// and emptyDir the folder of one without keys; they are made once.
+var pluginDir, configPath, emptyDir string
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(setupChild); path != "" {
@@ -45,16 +45,20 @@ func run(m *testing.M) (code int, err error) {
 	if err := procs.BuildLocal(pluginDir); err != nil {
 		return 1, err
 	}
-	if err := initShared(filepath.Join(dir, "kr")); err != nil {
+	emptyDir = filepath.Join(dir, "empty")
+	if err := initShared(filepath.Join(dir, "kr"), emptyDir); err != nil {
 		return 1, err
 	}
 	code = m.Run()
 	return code, goleak.Find()
 }
 
-func initShared(dir string) (err error) {
+func initShared(dir, empty string) (err error) {
 	ctx, cancel := contextForMain()
 	defer cancel()
+	if _, err = core.Init(ctx, empty, core.InitOptions{PluginDir: pluginDir}); err != nil {
+		return err
+	}
 	if configPath, err = core.Init(ctx, dir, core.InitOptions{PluginDir: pluginDir}); err != nil {
 		return err
 	}
@@ -79,6 +83,24 @@ func open(t *testing.T, path string) *core.Keyrotor {
 		}
 	})
 	return kr
+}
+
+// newDir answers a configuration of a test's own, as initDir does without options. It is a
+// copy: no process is started, but the store and its key-encryption key have twins.
+func newDir(t *testing.T) (path string) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "kr")
+	entries, err := os.ReadDir(emptyDir)
+	if err := errors.Join(err, os.Mkdir(dir, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		content, err := os.ReadFile(filepath.Join(emptyDir, e.Name()))
+		if err := errors.Join(err, os.WriteFile(filepath.Join(dir, e.Name()), content, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "keyrotor.hcl")
 }
 
 // initDir makes a configuration of a test's own.
@@ -138,7 +160,7 @@ func TestInit(t *testing.T) {
 
 // TestInitKeepsPins: a lock file that pins other plugins is not replaced.
 func TestInitKeepsPins(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	lock := filepath.Join(filepath.Dir(path), "plugins.lock")
 	pinned, err := os.ReadFile(lock)
 	if err != nil {
@@ -179,7 +201,7 @@ func TestInitOddPath(t *testing.T) {
 // TestInitAgain: an init that was cut off before it wrote the config can be run
 // again, and keeps the keys that it had made.
 func TestInitAgain(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	kek, err := os.ReadFile(filepath.Join(filepath.Dir(path), "keyrotor.kek"))
 	if err != nil {
 		t.Fatal(err)
@@ -212,7 +234,7 @@ func TestInitOverBadKEK(t *testing.T) {
 
 // TestNoStore: a store that is gone is not replaced by an empty one.
 func TestNoStore(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	if err := os.Remove(filepath.Join(filepath.Dir(path), "keyrotor.db")); err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +269,7 @@ func TestInitSealed(t *testing.T) {
 }
 
 func TestCreateKey(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	appendTo(t, path, `
 provider "local" "second" {
   path = "second.kek"
@@ -304,14 +326,14 @@ func TestOpenRefuses(t *testing.T) {
 		"block to come":       {"notify \"webhook\" \"x\" {\n}\n", "notify"},
 		"missing environment": {"provider \"local\" \"x\" {\n  path = env(\"KEYROTOR_TEST_UNSET\")\n}\n", "KEYROTOR_TEST_UNSET"},
 	} {
-		path := initDir(t, core.InitOptions{})
+		path := newDir(t)
 		appendTo(t, path, c.add)
 		kr, err := core.Open(t.Context(), path)
 		if err == nil || kr != nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, %v", name, kr, err)
 		}
 	}
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	appendTo(t, path, "provider \"local\" \"x\" {\n}\n")
 	_, err := core.Open(t.Context(), path)
 	var problems *config.Error
@@ -365,7 +387,7 @@ func TestLazy(t *testing.T) {
 }
 
 func TestActor(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	var steps []rotation.Step
 	kr, err := core.Opener{
 		Actor:  "billing-service",

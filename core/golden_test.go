@@ -15,7 +15,7 @@ import (
 // are never written again: they are what users have on disk.
 func TestGoldenBackup(t *testing.T) {
 	golden := filepath.Join("testdata", "backup-v1")
-	s := &shop{config: initDir(t, core.InitOptions{})}
+	s := &shop{config: newDir(t)}
 	s.dir = filepath.Dir(s.config)
 	kek, err := os.ReadFile(filepath.Join(golden, "keyrotor.kek"))
 	if err != nil {

@@ -25,7 +25,7 @@ var longAgo = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 // initWith makes a configuration with more at its end.
 func initWith(t *testing.T, more string) string {
 	t.Helper()
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -272,7 +272,7 @@ func TestRecentEvents(t *testing.T) {
 // TestRecentEventsBehindUnreadable: an event that this build cannot read does not keep
 // those behind it out of memory.
 func TestRecentEventsBehindUnreadable(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	kr := open(t, path)
 	if _, err := kr.CreateKey(t.Context(), "payments", core.KeyOptions{}); err != nil { // 1
 		t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 // TestMoveWraps goes the whole way through real plugins: a KEK is rotated, the key
 // migrates, and what was encrypted at first is read by a process that begins then.
 func TestMoveWraps(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	appendTo(t, path, "\nprovider \"local\" \"second\" {\n  path = \"second.kek\"\n}\n")
 	var steps []rotation.Step
 	kr, err := core.Opener{Actor: "ops", OnStep: func(_ string, s rotation.Step) { steps = append(steps, s) }}.Open(t.Context(), path)

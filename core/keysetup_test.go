@@ -72,7 +72,7 @@ var setUpEvents = []string{"rotation v2<-1 manual", "creation v2<-0 manual", "cr
 func TestSetupKeyRotation(t *testing.T) {
 	for name, setup := range map[string]func() core.KeySetup{"roots": twoRoots, "passphrases": twoPassphrases} {
 		t.Run(name, func(t *testing.T) {
-			kr := open(t, initDir(t, core.InitOptions{}))
+			kr := open(t, newDir(t))
 			s := setup()
 			s.Note = "from the system before"
 			result, err := kr.SetupKeyRotation(t.Context(), s)
@@ -109,7 +109,7 @@ func TestSetupKeyRotation(t *testing.T) {
 
 // TestSetupOpensOld: what was encrypted under the old key, as long as it was alone, opens.
 func TestSetupOpensOld(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	kr, err := core.Opener{OnStep: func(_ string, s rotation.Step) {
@@ -149,7 +149,7 @@ func TestSetupOpensOld(t *testing.T) {
 // TestSetupRefuses: nothing is made of what cannot be carried through, and the secrets are
 // wiped all the same.
 func TestSetupRefuses(t *testing.T) {
-	kr := open(t, initDir(t, core.InitOptions{}))
+	kr := open(t, newDir(t))
 	if _, err := kr.SetupKeyRotation(t.Context(), twoRoots()); err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func TestSetupRefuses(t *testing.T) {
 
 // TestSetupAtOnce: several processes set the same key up, and it is made once.
 func TestSetupAtOnce(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	if err := open(t, path).Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +310,7 @@ func setUpAndDie(path string) {
 func TestSetupKilled(t *testing.T) {
 	const steps = 12 // six of a new key, six of a rotation
 	for n := 0; n <= steps; n += tier.Pick(4, 1) {
-		path := initDir(t, core.InitOptions{})
+		path := newDir(t)
 		child := exec.CommandContext(t.Context(), os.Args[0])
 		child.Env = append(os.Environ(), setupChild+"="+path, setupSteps+"="+strconv.Itoa(n+1))
 		out, err := child.CombinedOutput()

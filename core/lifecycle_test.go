@@ -14,7 +14,7 @@ import (
 )
 
 func TestImportKey(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	appendTo(t, path, "provider \"local\" \"second\" {\n  path = \"second.kek\"\n}\n")
 	kr := open(t, path)
 	// Which of the two providers is not said.
@@ -36,7 +36,7 @@ func TestImportKey(t *testing.T) {
 // TestDestructionOfRegisteredData: the gate looks at what the config registers, acts
 // in the name of who opened it, and the engine takes part at once.
 func TestDestructionOfRegisteredData(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	env := filepath.Join(filepath.Dir(path), "shop.env")
 	appendTo(t, path, "data \"files\" \"shop\" {\n  paths = [\"shop.env\"]\n}\n")
 	kr, err := core.Opener{Actor: "billing-service"}.Open(t.Context(), path)

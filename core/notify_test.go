@@ -59,7 +59,7 @@ func delivered(t *testing.T, config string) []notify.Notice {
 // TestNotifier: what one Keyrotor commits, another one on the store tells: its targets,
 // and the functions that want to hear of it.
 func TestNotifier(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	hooks := receiver.New(t, hookSecret)
 	appendTo(t, path, fmt.Sprintf(`
 notify "webhook" "ops" {
@@ -105,7 +105,7 @@ notify "webhook" "ops" {
 
 // TestTargetsRefused: all that cannot work is said at once, before anything is opened.
 func TestTargetsRefused(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	appendTo(t, path, `
 notify "webhook" "a" {
   url     = "https://hooks.example.com/s3cret"
@@ -134,7 +134,7 @@ notify "webhook" "b" {
 
 // TestUsageThresholds: each is told once for a version, whichever process gets there.
 func TestUsageThresholds(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	appendTo(t, path, `
 key "payments" {
   hard_limit = 201
@@ -195,7 +195,7 @@ notify "log" "audit" {
 
 // TestDueSoon: a rotation is told of a day before, once.
 func TestDueSoon(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	appendTo(t, path, `
 scheduler {
   interval = "1h"
@@ -314,7 +314,7 @@ notify "log" "audit" {
 
 // TestVerifyFailed: whoever meets a record that somebody changed tells of it.
 func TestVerifyFailed(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	appendTo(t, path, `
 notify "log" "audit" {
   path  = "told.jsonl"

@@ -16,7 +16,7 @@ import (
 // TestScheduler: what the config file says of a key's rotation is what its scheduler
 // does, through a plugin.
 func TestScheduler(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -67,7 +67,7 @@ func reencryptedEvents(t *testing.T, kr *core.Keyrotor, key string) []history.Ev
 // The report is exact, and whoever could read a value still can.
 func TestRotateManySecureValues(t *testing.T) {
 	const total, broken, limited = 100_000, 500, 500
-	kr := open(t, initDir(t, core.InitOptions{}))
+	kr := open(t, newDir(t))
 	if _, err := kr.CreateKey(t.Context(), "many", core.KeyOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestRotateManySecureValues(t *testing.T) {
 
 // TestRotateSecureValues: one event for each key that something was done under.
 func TestRotateSecureValues(t *testing.T) {
-	kr := open(t, initDir(t, core.InitOptions{}))
+	kr := open(t, newDir(t))
 	for _, key := range []string{"a", "b", "c"} {
 		if _, err := kr.CreateKey(t.Context(), key, core.KeyOptions{}); err != nil {
 			t.Fatal(err)
@@ -204,7 +204,7 @@ func TestRotateSecureValues(t *testing.T) {
 
 // TestRotateSecureValuesRefuses: what no event may say changes nothing.
 func TestRotateSecureValuesRefuses(t *testing.T) {
-	kr := open(t, initDir(t, core.InitOptions{}))
+	kr := open(t, newDir(t))
 	if _, err := kr.CreateKey(t.Context(), "a", core.KeyOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func TestRotateSecureValuesRefuses(t *testing.T) {
 
 // TestSealedAccessesReachTheHistory: at the latest when the service ends.
 func TestSealedAccessesReachTheHistory(t *testing.T) {
-	path := initDir(t, core.InitOptions{})
+	path := newDir(t)
 	kr, err := core.Opener{Actor: "billing-service"}.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
