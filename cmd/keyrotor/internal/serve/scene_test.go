@@ -30,13 +30,17 @@ import (
 	"github.com/keyrotor/keyrotor/testing/procs"
 )
 
-// pluginDir holds the local plugin and one that can be made to misbehave, built once.
-var pluginDir string
+// pluginDir holds the local plugin and one that can be made to misbehave, and prepared
+// what every scene begins with; they are made once.
+var (
+	pluginDir, prepared string
+	prepare             sync.Once
+)
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "keyrotor-serve-")
 	if err == nil {
-		pluginDir = filepath.Join(dir, "plugins")
+		pluginDir, prepared = filepath.Join(dir, "plugins"), filepath.Join(dir, "prepared")
 		err = errors.Join(procs.BuildLocal(pluginDir), procs.Build(filepath.Join(pluginDir, catalog.FileName("faulty")), "testing/hostile/plugin"))
 	}
 	if err != nil {
@@ -70,12 +74,20 @@ type scene struct {
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	s := &scene{T: t, dir: t.TempDir(), reloads: make(chan os.Signal, 1), ended: make(chan error, 1)}
-	var err error
-	if s.config, err = core.Init(t.Context(), filepath.Join(s.dir, "kr"), core.InitOptions{PluginDir: pluginDir}); err != nil {
-		t.Fatal(err)
+	prepare.Do(func() {
+		var err error
+		s.config, err = core.Init(t.Context(), prepared, core.InitOptions{PluginDir: pluginDir})
+		s.must(err)
+		s.configure("keyrotor.db", "")
+		s.createKey("payments", "local")
+	})
+	entries, err := os.ReadDir(prepared)
+	s.must(errors.Join(err, os.Mkdir(filepath.Join(s.dir, "kr"), 0o700)))
+	for _, e := range entries {
+		content, err := os.ReadFile(filepath.Join(prepared, e.Name()))
+		s.must(errors.Join(err, os.WriteFile(filepath.Join(s.dir, "kr", e.Name()), content, 0o600)))
 	}
-	s.configure("keyrotor.db", "")
-	s.createKey("payments", "local")
+	s.config = filepath.Join(s.dir, "kr", "keyrotor.hcl")
 	return s
 }
 
