@@ -9,3 +9,9 @@ import "testing"
 func TestExhaustiveScripts(t *testing.T) {
 	runScripts(t, "exhaustive", builtKeyrotor(t))
 }
+
+// TestConcurrentScripts are of what does several things at a time: they run this test
+// binary, which the race detector looks at if there is one.
+func TestConcurrentScripts(t *testing.T) {
+	runScripts(t, "concurrent", "")
+}

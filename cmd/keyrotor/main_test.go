@@ -51,12 +51,6 @@ func TestScripts(t *testing.T) {
 	runScripts(t, "script", builtKeyrotor(t))
 }
 
-// TestConcurrentScripts are of what does several things at a time: they run this test
-// binary, which the race detector looks at if there is one.
-func TestConcurrentScripts(t *testing.T) {
-	runScripts(t, "concurrent", "")
-}
-
 // builtKeyrotor answers the folder of a keyrotor that is no test binary.
 func builtKeyrotor(t *testing.T) string {
 	t.Helper()

@@ -3,9 +3,9 @@
 //
 // Each tier of tests (testing/tier) has its share of every test run. The long form is
 //
-//	go test ./testing/e2e -run Kills -v -timeout 1h -kills 1000 -plugin-kills 200
-//	go test ./testing/e2e -run Usage -v -usage-time 1m
-//	go test ./testing/e2e -run Year -v -timeout 1h -year-days 365 -year-kills 50
+//	go test -tags exhaustive ./testing/e2e -run Kills -v -timeout 1h -kills 1000 -plugin-kills 200
+//	go test -tags exhaustive ./testing/e2e -run Usage -v -usage-time 1m
+//	go test -tags exhaustive ./testing/e2e -run Year -v -timeout 1h -year-days 365 -year-kills 50
 package e2e
 
 import (
@@ -22,10 +22,10 @@ import (
 )
 
 var (
-	kills       = flag.Int("kills", tier.Pick(12, 60), "how many hosts TestHostKills kills")
-	pluginKills = flag.Int("plugin-kills", tier.Pick(4, 12), "how many plugins TestPluginKills kills")
-	yearDays    = flag.Int("year-days", tier.Pick(3, 14), "how many days pass in TestYear")
-	yearKills   = flag.Int("year-kills", tier.Pick(1, 3), "how many processes TestYear kills")
+	kills       = flag.Int("kills", 60, "how many hosts TestHostKills kills")
+	pluginKills = flag.Int("plugin-kills", 12, "how many plugins TestPluginKills kills")
+	yearDays    = flag.Int("year-days", 14, "how many days pass in TestYear")
+	yearKills   = flag.Int("year-kills", 3, "how many processes TestYear kills")
 	usageTime   = flag.Duration("usage-time", tier.Pick(time.Second, 2*time.Second), "how long TestUsage uses a key up, each time")
 	seed        = flag.Uint64("seed", 20261123, "what is random is drawn from this")
 )

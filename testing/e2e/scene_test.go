@@ -16,6 +16,9 @@ import (
 	"github.com/keyrotor/keyrotor/testing/procs"
 )
 
+// crew is how many processes there are at a time.
+const crew = 4
+
 // scene is a configuration that processes are killed over.
 type scene struct {
 	dir, config string

@@ -5,7 +5,7 @@
 //
 // Each tier of tests (testing/tier) has its share of every test run. The long form is
 //
-//	go test ./testing/model -timeout 1h -rapid.checks 2000 -rounds 300
+//	go test -tags exhaustive ./testing/model -timeout 1h -rapid.checks 2000 -rounds 300
 package model
 
 import (
