@@ -4,8 +4,8 @@ package main
 
 import "testing"
 
-// TestExhaustiveScripts go through every refusal and every form of answer of commands whose
-// main job testing/secrets does in the usual tier.
+// TestExhaustiveScripts go through every refusal and every form of answer of commands. What
+// most of these do at all, testing/secrets sees in the usual tier.
 func TestExhaustiveScripts(t *testing.T) {
 	runScripts(t, "exhaustive", builtKeyrotor(t))
 }
