@@ -242,6 +242,7 @@ func TestStoreAway(t *testing.T) {
 		if repeats := b.wantAll(r); repeats > 0 {
 			t.Errorf("%d repeats", repeats)
 		}
+		synctest.Wait() // what the handler wrote is seen only then
 		if fmt.Sprint(heard) != fmt.Sprint(b.happened["payments"]) {
 			t.Errorf("the handler heard %q", heard)
 		}
