@@ -22,7 +22,7 @@ import (
 )
 
 var (
-	kills       = flag.Int("kills", 40, "how many hosts TestHostKills kills")
+	kills       = flag.Int("kills", 60, "how many hosts TestHostKills kills")
 	pluginKills = flag.Int("plugin-kills", 12, "how many plugins TestPluginKills kills")
 	yearDays    = flag.Int("year-days", 14, "how many days pass in TestYear")
 	yearKills   = flag.Int("year-kills", 3, "how many processes TestYear kills")
