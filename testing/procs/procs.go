@@ -39,12 +39,13 @@ func Build(file, pkg string) error {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
 	}
-	program, err := os.ReadFile(cached)
-	if err != nil {
-		return err
+	// A copy, with which a test may do as it likes. Another process writes it: a child that
+	// a test starts meanwhile would inherit the open file, and what is open for writing
+	// cannot be run.
+	if out, err := exec.Command("cp", cached, file).CombinedOutput(); err != nil {
+		return fmt.Errorf("copy %s: %w\n%s", pkg, err, out)
 	}
-	// A copy, with which a test may do as it likes.
-	return os.WriteFile(file, program, 0o755)
+	return nil
 }
 
 // BuildLocal builds the local plugin into a plugin directory.
