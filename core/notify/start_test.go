@@ -35,7 +35,6 @@ func TestStartWaitsAlone(t *testing.T) {
 	s.before = func(ctx context.Context) {
 		done := make(chan struct{})
 		go func() {
-			defer close(done)
 			n.Handle("late", func(context.Context, notify.Notice) {})
 			if n := len(n.Handlers()); n != 1 {
 				t.Errorf("%d handlers", n)
@@ -43,7 +42,8 @@ func TestStartWaitsAlone(t *testing.T) {
 			if err := n.Start(); !errors.Is(err, notify.ErrRunning) {
 				t.Errorf("a second start: %v", err)
 			}
-			go func() { stopped <- n.Stop(context.Background()) }()
+			close(done)
+			stopped <- n.Stop(context.Background())
 		}()
 		<-ctx.Done() // by Stop, or by the time that the store has
 		select {
