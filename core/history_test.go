@@ -197,7 +197,8 @@ func historyInOrder(t *testing.T, path, want string) {
 	}
 	said := false
 	for _, f := range report.Findings {
-		if f.Group() == doctor.GroupHistory && f.Status != doctor.OK {
+		// What is left is old for a doctor, who goes by the clock of the machine.
+		if f.Group() == doctor.GroupHistory && f.Status != doctor.OK && f.Check != "history.retention" {
 			t.Errorf("doctor: %+v", f)
 		}
 		said = said || strings.Contains(f.Evidence, want)

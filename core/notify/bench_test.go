@@ -2,7 +2,6 @@ package notify_test
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"flag"
 	"fmt"
@@ -21,16 +20,14 @@ import (
 	"github.com/keyrotor/keyrotor/core/notify"
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
+	"github.com/keyrotor/keyrotor/testing/bubble"
 	"github.com/keyrotor/keyrotor/testing/tier"
 )
 
-// TestMain draws a random number: in FIPS 140 mode the generator takes its seed from
-// how time passes, and in a bubble of synctest that stands still.
-//
-// The model takes long where the disk is slow: without flags it runs fewer times than
-// rapid would.
+// TestMain: the model takes long where the disk is slow. Without flags it runs fewer times
+// than rapid would.
 func TestMain(m *testing.M) {
-	_, _ = rand.Read(make([]byte, 1))
+	bubble.Prepare()
 	if err := flag.Set("rapid.checks", tier.Pick("8", "25")); err != nil {
 		panic(err)
 	}

@@ -2,7 +2,6 @@ package scheduler_test
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,13 +18,12 @@ import (
 	"github.com/keyrotor/keyrotor/core/store"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
 	"github.com/keyrotor/keyrotor/core/wrapping"
+	"github.com/keyrotor/keyrotor/testing/bubble"
 	"github.com/keyrotor/keyrotor/testing/faults"
 )
 
-// TestMain draws a random number: in FIPS 140 mode the generator takes its seed from
-// how time passes, and in a bubble of synctest that stands still.
 func TestMain(m *testing.M) {
-	_, _ = rand.Read(make([]byte, 1))
+	bubble.Prepare()
 	os.Exit(m.Run())
 }
 

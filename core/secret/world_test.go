@@ -2,7 +2,6 @@ package secret_test
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"os"
 	"path/filepath"
@@ -14,12 +13,12 @@ import (
 	"github.com/keyrotor/keyrotor/core/secret"
 	"github.com/keyrotor/keyrotor/core/store/sqlite"
 	"github.com/keyrotor/keyrotor/core/wrapping"
+	"github.com/keyrotor/keyrotor/testing/bubble"
 	"github.com/keyrotor/keyrotor/testing/faults"
 )
 
-// TestMain draws a random number, see the one of core/engine.
 func TestMain(m *testing.M) {
-	_, _ = rand.Read(make([]byte, 1))
+	bubble.Prepare()
 	os.Exit(m.Run())
 }
 
