@@ -21,6 +21,8 @@ import (
 // TestClosedForEverybody: while many read and write, a spent budget ends it for all of
 // them, and none fails in another way; when the key manager is back, all go on.
 func TestClosedForEverybody(t *testing.T) {
+	// On as many processors as there are, in FIPS 140 mode too; see testing/bubble.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
 	b := newBench(t)
 	clock := clockwork.NewFakeClockAt(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC))
 	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: b.path, Now: clock.Now})
