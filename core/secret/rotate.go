@@ -128,8 +128,8 @@ type job struct {
 	progress Progress // so far
 }
 
-// grouped is how many values a worker takes in hand at once.
-const grouped = 8
+// groupSize is how many values a worker takes in hand at once.
+const groupSize = 8
 
 // worker is a goroutine of a job.
 type worker struct {
@@ -149,8 +149,8 @@ func (w *worker) work(ctx context.Context) {
 		}
 		end = min(end, len(w.values))
 		before := w.tally.Counts
-		for ; begin < end; begin += grouped {
-			w.group(ctx, begin, min(begin+grouped, end))
+		for ; begin < end; begin += groupSize {
+			w.group(ctx, begin, min(begin+groupSize, end))
 		}
 		w.tell(before, w.tally.Counts)
 	}
@@ -163,8 +163,8 @@ func (w *worker) work(ctx context.Context) {
 // Who holds a lock waits for no other: what cannot be locked at once has its turn after
 // the rest, by itself. That is a value which is in the group twice, too.
 func (w *worker) group(ctx context.Context, begin, end int) {
-	var states [grouped]*state
-	var locked [grouped]bool
+	var states [groupSize]*state
+	var locked [groupSize]bool
 	for i, v := range w.values[begin:end] {
 		states[i] = stateOf(v)
 	}

@@ -101,12 +101,17 @@ func (v *versionFlag) Type() string { return "NUMBER" }
 
 // Set implements pflag.Value.
 func (v *versionFlag) Set(text string) error {
-	n, err := strconv.ParseUint(strings.TrimPrefix(text, "v"), 10, 32)
-	if err != nil || n == 0 {
+	n, ok := parseVersion(text)
+	if !ok {
 		return errors.New("it is a number from 1, e.g. 3 or v3")
 	}
 	*v = versionFlag(n)
 	return nil
+}
+
+func parseVersion(text string) (number uint32, ok bool) {
+	n, err := strconv.ParseUint(strings.TrimPrefix(text, "v"), 10, 32)
+	return uint32(n), err == nil && n > 0
 }
 
 func (a *app) stateSet(done engine.StateChanged) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -177,10 +176,10 @@ func (s *seenFlag) Set(text string) error {
 	if err := keyring.CheckName(key); err != nil {
 		return err
 	}
-	n, err := strconv.ParseUint(strings.TrimPrefix(number, "v"), 10, 32)
-	if err != nil || n == 0 {
+	n, ok := parseVersion(number)
+	if !ok {
 		return errors.New("it is a key and the number of a version, like payments=12")
 	}
-	(*s)[key] = max((*s)[key], uint32(n))
+	(*s)[key] = max((*s)[key], n)
 	return nil
 }
